@@ -118,6 +118,15 @@ def test_as_many_classes_as_the_largest_label_says():
     assert verdict(right, "backward").verdict == "RIGHT"
 
 
+def test_one_number_in_a_dictionary_is_the_db_of_its_only_layer():
+    def gradients(W, b, x, y):
+        p = 1 / (1 + np.exp(-(x @ W + b)))
+        loss = -np.mean(np.sum(y * np.log(p) + (1 - y) * np.log(1 - p), axis=1))
+        return {"dW": x.T @ (p - y) / len(x), "db": np.sum(p - y) / len(x)}, loss
+
+    assert [found.id for found in br.verify(gradients, network="3-4:sigmoid:bce").findings] == ["bias-all-equal"]
+
+
 @pytest.mark.more
 def test_one_number_for_the_biases_of_a_layer_is_read():
     wrong = verdict(LABELS.replace("SUM_OF", "np.sum"), "backward")

@@ -9,6 +9,7 @@ import pytest
 
 import backprop_ref as br
 from backprop_ref.conformance.dissecting import curves
+from backprop_ref.conformance.submissions.labels import labels
 from backprop_ref.conformance.submissions.scripts.definitions import define
 from backprop_ref.conformance.submissions.steps.targets import targets
 from backprop_ref.errors import InvalidInput
@@ -254,6 +255,14 @@ def test_operations_of_objects_that_go_back_by_themselves():
     )
 
 
+@pytest.mark.more
+def test_sums_overwritten_in_the_order_of_a_set():
+    text = OBJECTS.replace("            other.grad += self.data", "            other.grad = self.data")
+    text = text.replace("            self.grad += other.data", "            self.grad = other.data")
+    text = text.replace("in one.made_of:", "in random.sample(one.made_of, len(one.made_of)):")
+    assert said(text, "Net", network="2-3-2:tanh,tanh:sse") == ("WRONG", ["overwritten-sum"])
+
+
 ONE = """
 import numpy as np
 
@@ -329,3 +338,41 @@ def test_functions_for_one_output(text, name, right, wrong):
     assert said(text, name)[0] in {"RIGHT", "CONVENTION"}
     verdict, ids = said(text.replace(right, wrong), name)
     assert (verdict, ids[0]) == ("WRONG", "activation-for-derivative")
+
+
+ESTIMATOR = """
+import numpy as np
+
+class Scratch:
+    def __init__(self, hidden_layer_sizes=(16,), learning_rate=0.01, max_iter=200, alpha=0.0):
+        self.hidden_layer_sizes, self.learning_rate = hidden_layer_sizes, learning_rate
+        self.max_iter, self.alpha = max_iter, alpha
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        T = (y[:, None] == self.classes_).astype(float)
+        sizes = [X.shape[1], *self.hidden_layer_sizes, len(self.classes_)]
+        self.coefs_ = [np.random.normal(size=pair) for pair in zip(sizes, sizes[1:])]
+        self.intercepts_ = [np.zeros(n) for n in sizes[1:]]
+        for _ in range(self.max_iter):
+            h = np.maximum(X @ self.coefs_[0] + self.intercepts_[0], 0)
+            e = np.exp(h @ self.coefs_[1] + self.intercepts_[1])
+            delta = (e / e.sum(axis=1, keepdims=True) - T) / len(X)
+            down = delta @ self.coefs_[1].T * (h > 0)
+            for layer, (a, d) in enumerate(((X, down), (h, delta))):
+                self.coefs_[layer] -= self.learning_rate * (a.T @ d + self.alpha * self.coefs_[layer])
+                self.intercepts_[layer] -= self.learning_rate * d.sum(axis=0)
+        return self
+"""
+
+
+@pytest.mark.more
+def test_an_estimator_that_finds_its_classes_in_the_labels():
+    assert said(ESTIMATOR, "Scratch") == ("RIGHT", [])
+    assert said(ESTIMATOR.replace(" * (h > 0)", ""), "Scratch")[0] == "WRONG"
+
+
+def test_labels_know_their_classes():
+    known = labels(np.array([1, 0]), 4)
+    assert np.unique(known).tolist() == [0, 1, 2, 3]
+    assert np.unique(known + 1, return_counts=True)[0].tolist() == [1, 2]

@@ -1,9 +1,15 @@
 """Files whose script trains, steps of Adam, and other right code that was once called wrong."""
 
+import ast
+
 import numpy as np
 import pytest
 
 import backprop_ref as br
+from backprop_ref.conformance.measuring import verify
+from backprop_ref.conformance.submissions.scripts.epochs import one_epoch
+from backprop_ref.conformance.submissions.steps.slots import Slots
+from backprop_ref.conformance.submissions.steps.targets import targets
 
 LAYERS = """
 import numpy as np
@@ -116,8 +122,15 @@ class Adaptive:
                 self.params[name] = self.params[name] - self.learning_rate * step
 
 
-@pytest.mark.parametrize("adam", [True, pytest.param(False, marks=pytest.mark.more)])
-def test_the_gradient_is_read_from_the_moments_of_a_step(adam):
+def test_the_gradient_is_read_from_the_moments_of_a_step():
+    wrong = type("Wrong", (Adaptive,), {"slope": staticmethod(lambda h: 1 - h)})
+    found = br.verify(wrong, network="3-5-4:tanh,linear:sse").findings
+    assert [one.id for one in found] == ["tanh-slope-linear"]
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("adam", [True, False])
+def test_moments_of_a_network_that_is_found_out(adam):
     right = type("Right", (Adaptive,), {"adam": adam})
     wrong = type("Wrong", (Adaptive,), {"adam": adam, "slope": staticmethod(lambda h: 1 - h)})
     assert not br.verify(right).exit
@@ -180,3 +193,75 @@ def test_batch_normalisation_whose_bias_has_a_gradient_of_rounding():
 
     assert br.verify(right).verdict == "RIGHT IN ITS OWN TERMS"
     assert br.verify(wrong).verdict == "WRONG"
+
+
+NUMBERS = """
+import numpy as np
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+class Net:
+    def __init__(self):
+        self.w1, self.w2, self.w3, self.w4, self.w5, self.w6 = np.random.normal(size=6)
+        self.b1, self.b2, self.b3 = np.random.normal(size=3)
+
+    def train(self, data, labels):
+        epochs = 1000
+        for epoch in range(epochs):
+            for x, y in zip(data, labels):
+                h1 = sigmoid(self.w1 * x[0] + self.w2 * x[1] + self.b1)
+                h2 = sigmoid(self.w3 * x[0] + self.w4 * x[1] + self.b2)
+                o = sigmoid(self.w5 * h1 + self.w6 * h2 + self.b3)
+                d = -2 * (y - o) * o * (1 - o)
+                d1, d2 = d * self.w5 * h1 * (1 - h1), d * self.w6 * h2 * (1 - h2)
+                self.w1 -= 0.1 * d1 * x[0]
+                self.w2 -= 0.1 * d1 * x[1]
+                self.w3 -= 0.1 * d2 * x[0]
+                self.w4 -= 0.1 * d2 * x[1]
+                self.w5 -= 0.1 * d * h1
+                self.w6 -= 0.1 * d * h2
+                self.b1 -= 0.1 * d1
+                self.b2 -= 0.1 * d2
+                self.b3 -= 0.1 * d
+"""
+
+
+@pytest.mark.more
+def test_weights_that_are_numbers_and_epochs_that_are_written_in_the_code(tmp_path):
+    assert of(tmp_path, NUMBERS).verdict == "RIGHT"
+    wrong = of(tmp_path, NUMBERS.replace("self.w5 * h1 * (1 - h1)", "self.w5 * h1"))
+    assert wrong.verdict == "WRONG"
+
+
+def test_weights_that_are_numbers_are_those_of_neurons():
+    space: dict = {}
+    exec(NUMBERS, space)
+    net = space["Net"]()
+    slots = Slots(net, (2, 2, 1))
+    slots.set([np.array([[1.0, 3.0], [2.0, 4.0]]), np.array([[5.0], [6.0]])], [np.array([7.0, 8.0]), np.array([9.0])])
+    assert [net.w1, net.w2, net.w3, net.w4, net.w5, net.w6, net.b1, net.b2, net.b3] == [*range(1, 10)]
+    assert [part.tolist() for part in slots.get()[0]] == [[[1.0, 3.0], [2.0, 4.0]], [[5.0], [6.0]]]
+
+
+def test_one_epoch_is_run_of_those_that_are_written_in_functions():
+    tree = ast.parse(
+        "epochs = 9\ndef f(n):\n    epochs = 9\n"
+        "    for epoch in range(9):\n        for k in range(9):\n            p = 9\n"
+    )
+    assert one_epoch(tree)
+    assert ast.unparse(tree).count("9") == 3
+
+
+def test_what_others_call_is_tried_last(tmp_path):
+    text = "def backward(x, y):\n    return step_back(x, y)\n"
+    text = "def step_back(W, X, y, cache, rate):\n    pass\n" + text.replace("backward", "model_gradient")
+    (tmp_path / "mine.py").write_text(text)
+    assert [one.name for one in targets(str(tmp_path / "mine.py"))] == ["model_gradient", "step_back"]
+
+
+@pytest.mark.more
+def test_a_file_is_not_tried_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "SECONDS", 0.0)
+    fails = "def backward(W, x, y):\n    raise ValueError\ndef gradients(W, x, y):\n    raise ValueError\n"
+    assert "nothing else in the file was tried" in of(tmp_path, fails).reason

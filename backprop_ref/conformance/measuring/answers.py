@@ -190,6 +190,11 @@ class _Steps:
         return answer is not None and any(params is not None and self._is(answer, params) for params in ends)
 
 
+def is_sum(batches) -> bool:
+    """Whether each dW of the batch is the sum, or the mean, of what its samples give alone."""
+    return _power(batches.five, batches.singles) is not None
+
+
 def _power(answer, singles):
     """0 or −1 where each dW of an answer is the sum or the mean of those of the singles; None: it is neither."""
     for power in (0, -1):

@@ -13,6 +13,7 @@ from backprop_ref.conformance.measuring.by_rules import without_loss
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.networks import EXAMPLE, kind_of
 from backprop_ref.conformance.measuring.recorded import told_by_record
+from backprop_ref.conformance.measuring.unknown_loss.unseen import by_what_is_kept, of_some_loss
 from backprop_ref.conformance.measuring.with_loss import with_loss
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
 
@@ -171,8 +172,7 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     if batches is None:
         return Judgement(NOT_JUDGED, kind_of(members[0]), reason=ask.problem)
     if answers.drawn(ask, batches, members[0]):
-        reason = "two equal steps from equal weights differ: it draws random numbers, or has weights that are not found"
-        return Judgement(NOT_JUDGED, kind_of(members[0]), reason=reason)
+        return _of_chance(ask, batches, members[0])
     steps = answers.in_steps(ask, batches, members[0])
     if steps is not None:
         batches = steps[0]
@@ -195,7 +195,8 @@ def judged_group(ask, form, members, told, search=True) -> Judgement:
     note = ""
     if batches.five.loss is None and not told and not ask.dear and steps is None:
         members, note = told_by_record(ask, batches, members)
-    judgement = _by_all_digits(ask, form, batches, members, search and not state, told or bool(note))
+    judge = _by_all_digits if steps is not None or state or note else _by_a_loss_unseen
+    judgement = judge(ask, form, batches, members, search and not state, told or bool(note))
     judgement = _by_operations(ask, batches, judgement)
     if note:
         judgement = judgement._replace(notes=(*judgement.notes, note))
@@ -226,6 +227,39 @@ def _by_all_digits(ask, form, batches, members, search, told):
         return judgement
     note = "right to the digits of float32, in which some of it is computed"
     return rough._replace(notes=(*rough.notes, note), plain=False)
+
+
+def _of_chance(ask, batches, network):
+    """The judgement on steps that differ: what overwrites a sum may do so in the order of a set."""
+    found = _by_operations(ask, batches, Judgement(WRONG, kind_of(network)))
+    if found.findings:
+        return found
+    reason = "two equal steps from equal weights differ: it draws random numbers, or has weights that are not found"
+    return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
+
+
+def _without_a_name(judgement, n_layers):
+    """Whether a rule that is off has no name, other than that at the output: it may be one of a loss or an activation
+    that is none of ours, or samples act on each other."""
+    unknown = [one for one in judgement.findings if one.id not in BY_ID and one.confidence == "measured"]
+    return any(one.quantity != "delta" or one.layers != (n_layers - 1,) for one in unknown)
+
+
+def _by_a_loss_unseen(ask, form, batches, members, search, told):
+    """The judgement where no loss is returned: by one that is kept, if the rules are not those of a usual network."""
+    alone = not ask.dear and not form.layout.one_sample
+    if alone and batches.five.loss is None:
+        quick = _by_all_digits(ask, form, batches, members, False, told)
+        if quick.verdict != WRONG:
+            return quick
+        if _without_a_name(quick, members[0].n_layers):
+            kept = by_what_is_kept(ask, members[0], batches)
+            if kept is not None:
+                return kept
+    judgement = _by_all_digits(ask, form, batches, members, search, told)
+    if alone and batches.five.loss is None and _without_a_name(judgement, members[0].n_layers):
+        return of_some_loss(ask, members[0], batches, not answers.is_sum(batches)) or judgement
+    return judgement
 
 
 def _by_operations(ask, batches, judgement):

@@ -1,6 +1,7 @@
 """Everything that is asked of a submission: its rules measured, then, where it is right, the golden vectors."""
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -80,17 +81,23 @@ def submission_of(
 PUT_TOGETHER = "name a function of weights, biases, x and y, or a class with train(x, y), that makes a whole step"
 TRIED = 4
 """So many functions and classes of a file are tried."""
+SECONDS = 8.0
+"""After so long, in processor time here and in their processes, no other one is."""
 
 
 def verify_file(path: str, declared: Declared | None, time_limit: float, network: Network | str | None) -> Outcome:
     """The outcome for the first function, class or training loop of a file that can be judged, the likeliest first."""
     first: Outcome | InvalidInput | None = None
+    begun, spent = time.process_time(), 0.0
     for name, is_part in targets(path)[:TRIED]:
+        if isinstance(first, Outcome) and time.process_time() - begun + spent > SECONDS:
+            first.reason += f"; that took over {SECONDS:g} s, so that nothing else in the file was tried: name it"
+            break
         target = f"{path}:{name}"
         try:
-            outcome = verify_submission(
-                submission_of(target, None, declared, time_limit), target=target, network=network
-            )
+            submission = submission_of(target, None, declared, time_limit)
+            outcome = verify_submission(submission, target=target, network=network)
+            spent += getattr(submission.function, "spent", 0.0) if not isinstance(submission, Program) else 0.0
         except InvalidInput as error:
             first = first or error
             continue

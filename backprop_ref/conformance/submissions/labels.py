@@ -1,6 +1,7 @@
 """Labels as indices of classes, of which the largest is that of the last class, whether a batch has it or not.
 
-Much code takes ``y.max() + 1`` for the number of classes, which is right for its data set and for no single sample.
+Much code takes ``y.max() + 1`` or ``len(np.unique(y))`` for the number of classes, which is right for its data set and
+for no single sample.
 """
 
 from typing import Any
@@ -20,6 +21,12 @@ class Labels(np.ndarray):
         """The last class; of what was computed from labels, the largest."""
         whole = self.dtype.kind == "i" and self.classes > 0 and keywords.get("axis") is None and not any(arguments)
         return self.classes - 1 if whole else np.asarray(self).max(*arguments, **keywords)
+
+    def __array_function__(self, function, types, arguments, keywords):
+        """As of an array, but that np.unique gives all classes."""
+        if function is np.unique and arguments == (self,) and not keywords and self.dtype.kind == "i" and self.classes:
+            return np.arange(self.classes)
+        return super().__array_function__(function, types, arguments, keywords)
 
 
 def labels(argument: Any, classes: int) -> Any:

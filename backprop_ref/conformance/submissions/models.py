@@ -150,7 +150,8 @@ class Model:
         try:
             return self._try(case, layout)
         except (Refusal, Unreadable) as reason:
-            if isinstance(reason, Late) or self.alpha_is_rate or "alpha" not in self._names():
+            others = self._names() & {*RATES, INIT_RATE} - {"alpha"}
+            if isinstance(reason, Late) or self.alpha_is_rate or "alpha" not in self._names() or others:
                 raise
             self.alpha_is_rate = True  # and no strength of a penalty, where nothing moves without it
             return self._try(case, layout)

@@ -438,6 +438,7 @@ def from_mapping(mapping: dict[str, Any], n_layers: int) -> Values:
         for name in names:
             some = quantity in {"b", "db"}
             parts = mapping[name] if mapping.get(name) is not None else _numbered(mapping, name, n_layers, some)
+            parts = [parts] if n_layers == 1 and _is_one(parts) else parts
             if parts is not None and quantity not in found:
                 found[quantity] = arrays(parts, name)
     if mapping.get("dx") is not None:
@@ -467,6 +468,11 @@ def as_gradients(values: Values) -> Values:
     if values.dW is not None or values.db is not None:
         return values
     return values._replace(dW=values.W, db=values.b, W=None, b=None)
+
+
+def _is_one(parts):
+    """Whether it is the array, or the number, of a layer, and no list with one for each."""
+    return depth(parts) == 0 or (hasattr(parts, "ndim") and parts.ndim < 3)
 
 
 def _numbered(mapping, name, n_layers, some=False):

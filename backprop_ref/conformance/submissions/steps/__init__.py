@@ -26,7 +26,7 @@ from backprop_ref.conformance.submissions.steps.first_weights import keep_ours
 from backprop_ref.conformance.submissions.steps.moments import from_moments, rate_of
 from backprop_ref.conformance.submissions.steps.operations import wrong_operations
 from backprop_ref.conformance.submissions.steps.plans import Plan, from_document
-from backprop_ref.conformance.submissions.steps.slots import Slots, chain
+from backprop_ref.conformance.submissions.steps.slots import Slots, chain, has_weights, of_numbers
 
 
 class Step(NamedTuple):
@@ -95,6 +95,8 @@ def one_step(
     try:
         slots = Slots(model, sizes, transposed, folded)
     except Unreadable:
+        if has_weights(model):
+            raise
         with contextlib.suppress(Exception):
             _follow(plan, model, given)  # some make their weights when they first see data
         slots = Slots(model, sizes, transposed, folded)
@@ -154,7 +156,7 @@ def own_sizes(made, *, settings, asked) -> dict[str, Any]:
         with contextlib.suppress(Unreadable):
             Slots(model, asked, folded=folded)
             return {"sizes": None}
-    found = chain(model)
+    found = chain(model) or of_numbers(model)
     if hasattr(model, "named_parameters"):
         shapes = [tuple(part.shape)[::-1] for _, part in model.named_parameters() if part.ndim == 2]
         found = (*shapes[0], *(n_out for _, n_out in shapes[1:])) if shapes else None

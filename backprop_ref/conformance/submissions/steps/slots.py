@@ -43,6 +43,8 @@ class Slots:
             self._find_by_shapes(transposed)
         if self.weights is None:
             self._find_by_neurons()
+        if self.weights is None and not folded:
+            self._find_numbers()
         if self.weights is None:
             self._find_a_vector()
         if self.weights is None:  # a layer may be called output, as what comes out of it often is
@@ -184,6 +186,17 @@ class Slots:
             biases = [Rows(beside[path[:-1]] for path in row if path[:-1] in beside) for row in rows]
             self.biases = biases if list(map(len, biases)) == list(map(len, rows)) else None
 
+    def _find_numbers(self):
+        """Weights and biases that are numbers each: those into the first neuron, then those into the next."""
+        if of_numbers(self.model) != (*(n_in for n_in, _ in self.shapes), self.shapes[-1][1]):
+            return
+        numbers = [path for path, shape in paths(self.model, scalars=True) if shape == ()]
+        weights, biases = filter(_names_weights, numbers), filter(is_bias, numbers)
+        self.weights, self.biases = [], []
+        for n_in, n_out in self.shapes:
+            self.weights.append(Rows(Rows(itertools.islice(weights, n_in)) for _ in range(n_out)))
+            self.biases.append(Rows(itertools.islice(biases, n_out)))
+
     def _biases_beside(self, weights, there):
         left = [(path, shape) for path, shape in there if path not in weights]
         due = [{(n,), (1, n), (n, 1)} for _, n in self.shapes]
@@ -315,6 +328,21 @@ def chain(model: Any) -> tuple[int, ...] | None:
     if best and last == (best[-1],):  # the weights of one output
         best.append(1)
     return tuple(best) or next(((shape[0], 1) for shape in _vectors(model)), None)
+
+
+def has_weights(model: Any) -> bool:
+    """Whether it has some at once, by their names: then it does not make them when it first sees data."""
+    return any(is_bias(path) or _names_weights(path) for path, _ in paths(model, scalars=True))
+
+
+def of_numbers(model: Any) -> tuple[int, ...] | None:
+    """The sizes of a network with one output whose weights and biases are numbers, such as w1 to w6 and b1 to b3."""
+    numbers = [path for path, shape in paths(model, scalars=True) if shape == ()]
+    weights, biases = sum(map(_names_weights, numbers)), sum(map(is_bias, numbers))
+    if biases == 1:
+        return (weights, 1) if weights else None
+    hidden = biases - 1
+    return (weights // hidden - 1, hidden, 1) if hidden > 0 and weights % hidden == 0 and weights > hidden else None
 
 
 def _names_weights(path):

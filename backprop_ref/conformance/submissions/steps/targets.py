@@ -43,6 +43,8 @@ def targets(path: str) -> list[Target]:
     steps = [name for name, some in known.items() if some and not (whole and all(map(_of_a_layer, some)))]
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     back = sorted((one for one in functions if _goes_back(one)), key=lambda one: -_likely(one))
+    parts = {one.name for one in back if one.name in _names([other for other in back if other is not one])}
+    back.sort(key=lambda one: one.name in parts)  # what others call is a part of a pass
     train = [one.name for one in functions if one.name in STEPS or "train" in one.name or "fit" in one.name]
     data = [one.name for one in functions if {"x", "y"} <= set(map(role, _taken(one)))]
     loop = [TOP_LEVEL] if Loop.of(tree) is not None else []
