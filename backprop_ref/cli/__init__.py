@@ -71,7 +71,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except TrainingDiverged as error:
+    except TrainingDiverged as error:  # of several processes, rank 0 alone raises it
         message, status = error, 1
     except BackpropRefError as error:
         message, status = error, 2
@@ -83,12 +83,27 @@ def run(arguments: Sequence[str] | None = None) -> int:
         message, status = f"not enough memory: {error}; use fewer rows, smaller layers or float32", 2
     except Exception as error:
         if not hasattr(error, "format_message"):
+            from backprop_ref.ranks.launched import end_all_started
+
+            end_all_started(error)
             raise
         message, status = _said(error), 2
     said = " ".join(str(message).split())
     said = said if len(said) <= LONGEST else f"{said[: LONGEST - 500]} … {said[-500:]}"
-    print("error:", printable(said), file=sys.stderr)
+    if not (_is_train(arguments) and status != 1 and _is_said_by_rank_0(said, status)):
+        print("error:", printable(said), file=sys.stderr)
     return status
+
+
+def _is_train(arguments: Sequence[str] | None) -> bool:
+    """Whether it is the command whose processes, if there are several, do one thing together."""
+    return list(sys.argv[1:2] if arguments is None else arguments[:1]) == ["train"]
+
+
+def _is_said_by_rank_0(said: str, status: int) -> bool:
+    from backprop_ref.ranks.launched import is_said_by_rank_0
+
+    return is_said_by_rank_0(said, status)
 
 
 def _show_warning(message: object, *_: object, **__: object) -> None:
