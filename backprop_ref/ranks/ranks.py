@@ -203,7 +203,7 @@ class Ranks(Alone):
 
 
 def first(comm: Any, function: Callable[[], T] | None) -> T:
-    """Called on rank 0 alone; what it gives, or the error that it raises, on all ranks. `comm`: None for one process."""
+    """Called on rank 0 alone; what it gives, or the error that it raises, on all ranks; `comm` may be None."""
     value, error = None, None
     if comm is None or comm.rank == 0:
         try:
