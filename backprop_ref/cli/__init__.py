@@ -82,12 +82,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         message, status = f"not enough memory: {error}; use fewer rows, smaller layers or float32", 2
     except Exception as error:
-        if not hasattr(error, "format_message"):
+        message, status = _said(error), 2
+        if message is None:
             from backprop_ref.ranks.launched import end_all_started
 
             end_all_started(error)
             raise
-        message, status = _said(error), 2
     said = " ".join(str(message).split())
     said = said if len(said) <= LONGEST else f"{said[: LONGEST - 500]} … {said[-500:]}"
     if not (_is_train(arguments) and status != 1 and _is_said_by_rank_0(said, status)):
@@ -111,7 +111,13 @@ def _show_warning(message: object, *_: object, **__: object) -> None:
 
 
 def _said(error):
-    """An error of the command line itself, of a value in the words that the configuration's flags have."""
+    """An error of the command line itself, of a value in the words that the configuration's flags have; that a package
+    is absent. None for others."""
+    package = error.name if isinstance(error, ModuleNotFoundError) else None
+    if package is not None and not package.startswith("backprop_ref"):
+        return f"{package} is not installed; pip install backprop-ref installs all that is needed"
+    if not hasattr(error, "format_message"):
+        return None
     problems = getattr(error.__cause__, "errors", None)
     if problems is not None and getattr(error, "param", None) is not None:
         from backprop_ref.experiments.config import refused
