@@ -1,5 +1,6 @@
 """Names for NumPy arrays by their shape, in signatures; numbers are float64 or float32."""
 
+import os
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -49,3 +50,10 @@ def plain_array(values: Any) -> npt.NDArray[Any]:
 def _holds_numbers(column: npt.NDArray[Any]) -> bool:
     """Whether a column of objects is one of numbers, as nullable columns of tables are."""
     return all(isinstance(value, bool | int | float | np.number | np.bool_) for value in column.ravel().tolist())
+
+
+def memory() -> int:
+    """Bytes that this machine has; 0 where it does not say."""
+    if not hasattr(os, "sysconf"):
+        return 0
+    return max(0, os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))

@@ -5,6 +5,7 @@ None of them follows a link. `write_output` writes what a user names: a new file
 """
 
 import contextlib
+import errno
 import itertools
 import json
 import math
@@ -284,6 +285,13 @@ def path_of(path: object, name: str = "path") -> Path:
     text = os.fspath(path)  # type: ignore[call-overload]
     if not isinstance(text, str) or not text or "\0" in text:
         raise InvalidInput(f"{name}={text!r}: a path is needed")
+    try:
+        Path(text).lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidInput(f"{name}: {text[:40]!r}… is too long for the name of a file") from None
+    except UnicodeEncodeError:
+        raise InvalidInput(f"{name}: {text[:40]!r} is no name that a file can have") from None
     return Path(text)
 
 

@@ -21,6 +21,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -40,15 +41,18 @@ from backprop_ref.conformance.submissions.separate.messages import Garbled, rece
 from backprop_ref.conformance.vectors.documents import to_document
 from backprop_ref.conformance.vectors.files import shipped_cases
 from backprop_ref.exchange import formats
+from backprop_ref.experiments import playing
+from backprop_ref.experiments import reproduce as reproducing
 from backprop_ref.experiments.config import dotenv, merge, read_config
 from backprop_ref.experiments.gather import _settings, gather, read_history
 from backprop_ref.experiments.reading import Results
-from backprop_ref.experiments.runner import load_run
+from backprop_ref.experiments.runner import load_run, prepare
 from backprop_ref.experiments.sweep import Sweep
 from backprop_ref.experiments.sweep_page import sections_of_sweep
 from backprop_ref.network.model_file import contents_hash
 from backprop_ref.report.page import section_of_backends, sections_of_runs
 from backprop_ref.traces.file import open_trace
+from backprop_ref.training.chain import hashed
 from backprop_ref.training.stored_checkpoint import load_checkpoint, load_with_state
 
 SECONDS, BYTES = 5.0, 2**30
@@ -160,6 +164,21 @@ def damaged(content, chance):
     return bytes(content)
 
 
+def overwritten(content, chance):
+    """Bytes in place of which others stand, or numbers that mean much: what is behind them stays where it is."""
+    if chance.random() < 0.3:
+        return damaged(content, chance)
+    content = bytearray(content)
+    for _ in range(chance.choice((1, 1, 2, 4))):
+        width = chance.choice((1, 1, 2, 4, 8))
+        where = chance.randrange(len(content) - width + 1)
+        number = chance.choice(
+            (0, 1, -1, 2 ** (8 * width - 1) - 1, chance.getrandbits(8 * width), chance.randrange(999))
+        )
+        content[where : where + width] = (number % 2 ** (8 * width)).to_bytes(width, "little")
+    return bytes(content)
+
+
 def as_json(value):
     return json.dumps(value).encode("utf-8", "surrogatepass")
 
@@ -250,6 +269,17 @@ def of_message(content, chance):
     return struct.pack("<QQ", len(text), len(arrays)) + text + arrays
 
 
+def of_certificate(content, chance):
+    """A certificate; mostly its hash is made anew."""
+    found = of_json(content, chance)
+    with contextlib.suppress(ValueError, TypeError, AttributeError, RecursionError, UnicodeError):
+        told = json.loads(found)
+        if chance.random() < 0.8:
+            told["sha256"] = hashed({key: value for key, value in told.items() if key != "sha256"})
+            found = as_json(told)
+    return found
+
+
 class Reader:
     """A kind of file: how it is mutated, and what reads it."""
 
@@ -331,12 +361,29 @@ def imported(path):
     formats.load(path, br.Network([3, 4, 2], ["tanh", "softmax"], "ce"))
 
 
+def claimed(path):
+    """All that `reproduce` does with a certificate before it trains."""
+    (claim,) = reproducing._claims(path, [])
+    again = path.with_name("again.yaml")
+    again.write_text(yaml.safe_dump(reproducing._with_data(claim.config, path)))
+    config = merge({}, again, environment=False)
+    if config.data.n_samples is None or config.data.n_samples < 1000:
+        prepare(config)
+
+
+def parts(folder):
+    """All that a training reads of a folder, once."""
+    part = br.open_folder(folder, block_rows=7).parts(test_size=0.0, readers=0)["train"]
+    for _ in part.each(range(len(part.blocks)), "float64"):
+        pass
+
+
 def explained(path):
     _, preprocessing = load_run(path)
     preprocessing.x(np.zeros((2, len(preprocessing.feature_names))))
 
 
-def made(folder):
+def made(folder):  # noqa: PLR0915 (a file each)
     """Files of every kind in a folder, and their `Reader`s."""
     folder = Path(folder)
     with (
@@ -355,6 +402,8 @@ def made(folder):
             "0.2",
             "--backend",
             "numpy",
+            "--numerics",
+            "reproducible",
         ]
         assert (
             run(
@@ -408,6 +457,16 @@ def made(folder):
     table = pa.table({"a": [1.0, 2.0, 3.0, 4.0], "b": ["x", "y", "x", "y"], "kind": [0, 1, 0, 1]})
     pyarrow.parquet.write_table(table, folder / "t.parquet")
     pyarrow.feather.write_feather(table, folder / "t.feather")
+    for name in ("arrays", "arrow", "packed", "parquet", "lists"):
+        (folder / name).mkdir()
+    np.save(folder / "arrays/X.npy", np.sin(np.arange(40.0)).reshape(20, 2))
+    np.save(folder / "arrays/y.npy", np.array(["x", "y"] * 10))
+    columns = {"a": np.sin(np.arange(20.0)), "b": pa.array([True, False] * 10), "kind": ["x", "y"] * 10}
+    lists = {"a": pa.array([[0.5, i] for i in range(20)]), "kind": pa.array(["x", "y"] * 10).dictionary_encode()}
+    pyarrow.parquet.write_table(pa.table(columns), folder / "parquet/a.parquet", row_group_size=8)
+    pyarrow.feather.write_feather(pa.table(columns), folder / "arrow/a.arrow", "uncompressed", chunksize=8)
+    pyarrow.feather.write_feather(pa.table(columns), folder / "packed/a.arrow", "lz4", chunksize=8)
+    pyarrow.feather.write_feather(pa.table(lists), folder / "lists/a.arrow", "uncompressed")
     (folder / "t.csv.gz").write_bytes(__import__("gzip").compress((folder / "t.csv").read_bytes()))
     (folder / ".env").write_text("LOG_LEVEL=INFO\nexport RANDOM_SEED='3' # x\n")
     (folder / "network.txt").write_text("4-16-3:tanh,softmax:ce")
@@ -432,6 +491,11 @@ def made(folder):
     cell = next((sweep / "cells").glob("*/cell.json"))
     checkpoint = runs / "checkpoint.safetensors"
     br.save(folder / "model.safetensors", *br.load(checkpoint)[:2])
+    of_others = []
+    if find_spec("onnx"):
+        described = br.Network([3, 4, 2], ["elu(0.5)", "softmax"], "ce")
+        br.export(folder / "m.onnx", described, described.init())
+        of_others = [Reader("ONNX", folder / "m.onnx", overwritten, formats.load, 5)]
     slow = 1
     return [
         Reader("results.json", runs / "results.json", of_json, lambda path: Results.read(path, "results of ours"), 8),
@@ -474,6 +538,18 @@ def made(folder):
         Reader("table.npy", folder / "t.npy", damaged, br.read_table, 3),
         Reader("table.parquet", folder / "t.parquet", damaged, br.read_table, 3),
         Reader("table.feather", folder / "t.feather", damaged, br.read_table, 3),
+        Reader("X.npy of a folder", folder / "arrays/X.npy", overwritten, lambda path: parts(path.parent), 4),
+        Reader("y.npy of a folder", folder / "arrays/y.npy", overwritten, lambda path: parts(path.parent), 4),
+        Reader("Arrow of a folder", folder / "arrow/a.arrow", overwritten, lambda path: parts(path.parent), 5),
+        Reader("packed Arrow", folder / "packed/a.arrow", overwritten, lambda path: parts(path.parent), 3),
+        Reader("Arrow of lists", folder / "lists/a.arrow", overwritten, lambda path: parts(path.parent), 4),
+        Reader("Parquet of a folder", folder / "parquet/a.parquet", overwritten, lambda path: parts(path.parent), 5),
+        Reader("table.feather, in place", folder / "t.feather", overwritten, br.read_table, 3),
+        Reader("table.parquet, in place", folder / "t.parquet", overwritten, br.read_table, 3),
+        Reader("certificate", runs / "certificate.json", of_certificate, claimed, 5),
+        Reader("config.yaml, played", runs / "config.yaml", of_yaml, lambda path: playing._run(str(path.parent)), 1),
+        Reader("checkpoint, played", checkpoint, of_model, lambda path: playing._run(str(path.parent)), 2),
+        *of_others,
         Reader(".env", folder / ".env", damaged, lambda path: env(path.parent), 3),
         Reader("--network", folder / "network.txt", damaged, network, 4),
         Reader("state_dict", folder / "state.safetensors", damaged, imported, 4),
@@ -548,7 +624,8 @@ def main():
     parser.add_argument("--only", type=int)
     given = parser.parse_args()
     faulthandler.enable()
-    with tempfile.TemporaryDirectory() as folder:
+    # in memory, if there is such a folder: on a disk, writing takes longer than reading
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         os.chdir(folder)
         readers = made(folder)
         if given.only is not None:

@@ -10,6 +10,7 @@ import pytest
 from backprop_ref.cli import run
 from backprop_ref.cli.conformance.bugs import ORDER
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
+from backprop_ref.conformance.exercises.exercise import drawn
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -79,3 +80,10 @@ def test_the_page_is_current():
         [sys.executable, ROOT / "ci/bugs_page.py", "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_exercise_that_is_drawn_is_a_convention():
+    every = {drawn(seed) for seed in range(2000)}
+    assert len(every) > 100
+    assert not any(BY_ID[bug].acceptable for bug in every)
+    assert "leaky-slope-other" not in every

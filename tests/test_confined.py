@@ -56,6 +56,14 @@ ACTS = {
     if os.getuid()
     else "resource.prlimit(1, resource.RLIMIT_FSIZE)",
     "floods its judge": "[os.write(fd, b'x' * 2**16) for fd in range(3, 99) if sockets(fd) for _ in range(2000)]",
+    "pins its judge": "os.sched_setaffinity(JUDGE, {0})",
+    "idles its judge": "os.sched_setscheduler(JUDGE, os.SCHED_IDLE, os.sched_param(0))",
+    "signals its judge by a file": "signal.pidfd_send_signal(os.open(f'/proc/{JUDGE}', os.O_DIRECTORY), 0)",
+    "leaves memory": "called('shmget', 0, 4096, 0o1600)",
+    "leaves a queue": "called('msgget', 0, 0o1600)",
+    "leaves a semaphore": "called('semget', 0, 1, 0o1600)",
+    "leaves a named queue": "called('mq_open', b'/of-a-submission', os.O_CREAT | os.O_RDWR, 0o600, None)",
+    "leaves a file in memory": "open('/dev/shm/of-a-submission', 'w')",
     "leaves": "os._exit(0)",
     "never answers": "time.sleep(99)",
 }
@@ -66,13 +74,17 @@ QUIET = {"forks and waits", "hides in a session of its own"}
 """Those that are done before anybody is to be asked."""
 
 HEAD = """
-import os, resource, signal, socket, subprocess, sys, time
+import ctypes, os, resource, signal, socket, subprocess, sys, time
 import numpy as np
 
 {values}
 
 def sockets(fd):
     return os.path.exists(f"/proc/self/fd/{{fd}}") and "socket" in os.readlink(f"/proc/self/fd/{{fd}}")
+
+def called(name, *arguments):
+    if getattr(ctypes.CDLL(None), name)(*arguments) < 0:
+        raise OSError(name)
 
 def f(x):
     said = []

@@ -170,3 +170,9 @@ def test_steps_of_gradients_with_a_factor(scale):
     ):
         assert old in right
         assert br.verify(truth.load(right.replace(old, new), "gradients")).verdict == "WRONG"
+
+
+def test_loops_over_its_own_sizes_skip_no_weight():
+    """With two outputs the loop over one leaves gradients of 0, as two bugs of other names do in these relus."""
+    program = functions.right(7770082)
+    assert br.verify(truth.load(program.source, program.name)).verdict == "RIGHT"

@@ -10,9 +10,14 @@ import pytest
 from backprop_ref.cli import run
 from backprop_ref.conformance.judging.judge import judge
 from backprop_ref.conformance.judging.said import outcome_of
+from backprop_ref.conformance.measuring import grouping
+from backprop_ref.conformance.measuring.verify import verify_submission
+from backprop_ref.conformance.submissions import programs
+from backprop_ref.conformance.submissions.calling import Refusal
 from backprop_ref.conformance.submissions.programs import Program
 from backprop_ref.conformance.vectors.documents import from_document, question, to_document
 from backprop_ref.conformance.vectors.files import shipped_cases
+from backprop_ref.errors import InvalidInput
 
 CASES = [case for case in shipped_cases() if case.da is None and not case.weight_decay and case.deciding][:6]
 
@@ -82,8 +87,10 @@ def test_a_process_that_ends_or_hangs_is_started_again(program, tmp_path):
     body = MANY.replace("    print(", bad + "    print(")
     report = judge(program(body, many=True, time_limit=2.0), CASES)
     assert [one.verdict for one in report.cases] == ["EXACT", "NO ANSWER", "EXACT", "NO ANSWER", "EXACT", "EXACT"]
-    assert reasons(report)[1] == "it ended with status 1: no idea"
-    assert reasons(report)[3] == "no answer within 2 s; killed"
+    assert reasons(report)[1].startswith("it ended with status 1: no idea (asked for ")
+    assert reasons(report)[3].startswith(
+        "no answer within 2 s; it has to answer each line at once, and flush that; killed"
+    )
     assert (tmp_path / "mine.py.starts").read_text() == "xxx"
 
 
@@ -113,7 +120,7 @@ def test_programs_that_are_not_for_many(program, answer, said):
 )
 def test_what_it_complains_of_is_shown(program, body):
     (reason,) = reasons(judge(program(f"sys.stdin.read()\n{body}"), CASES[:1]))
-    assert reason.endswith("first | second \\x1b[31mred | third")
+    assert "first | second \\x1b[31mred | third (asked for " in reason
 
 
 STEP = """
@@ -177,3 +184,179 @@ def test_slack_is_no_wider_than_rounding(program):
     answer = program(STEP.replace("RATE", "0.5").replace("CHANGE", "")).answer(CASES[0])
     for slack, W in zip(answer.slack.dW, CASES[0].params.W, strict=True):
         assert np.all(slack <= 40 * np.finfo(np.float64).eps * (1.0 + np.abs(W)))
+
+
+# ---- programs as people write them, in this process
+
+
+class Told:
+    """In the place of a process: what a function writes for a case."""
+
+    def __init__(self, write):
+        self.write = write
+
+    def ask(self, text, seconds, by_line):
+        try:
+            return self.write(json.loads(text)).encode()
+        except NotImplementedError:
+            raise Refusal("it ended with status 1: not made for this") from None
+
+    def said(self, before=""):
+        return ""
+
+    def close(self):
+        pass
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """Makes a Program that writes what a function does."""
+
+    def make(write, **options):
+        monkeypatch.setattr(programs, "Process", lambda words, limit: Told(write))
+        return Program("mine", question, **options)
+
+    return make
+
+
+def backprop(case, slope=lambda a: a * (1.0 - a), dtype=float):
+    """Sigmoids and the mean squared error, or the sum over the outputs of that name, whatever the rest is."""
+    W, b = ([np.array(part, dtype) for part in case[name]] for name in ("weights", "biases"))
+    a, y, size = [np.array(case["x"], dtype)], np.array(case["y"], dtype), np.size(case["y"])
+    if case["network"]["loss"] == "sum_squared_error":
+        size = len(y)
+    for weights, biases in zip(W, b, strict=True):
+        a.append(1.0 / (1.0 + np.exp(-(a[-1] @ weights + biases))))
+    error, dW, db = a[-1] - y, [], []
+    delta = 2.0 * error / dtype(size) * a[-1] * (1.0 - a[-1])
+    for layer in reversed(range(len(W))):
+        dW.insert(0, a[layer].T @ delta)
+        db.insert(0, delta.sum(axis=0))
+        delta = delta @ W[layer].T * slope(a[layer])
+    return {"loss": (error**2).sum() / dtype(size), "dW": dW, "db": db}
+
+
+def written(answer, form=repr):
+    """The answer as JSON, each number in a form."""
+    if isinstance(answer, dict):
+        return "{" + ", ".join(f'"{key}": {written(part, form)}' for key, part in answer.items()) + "}"
+    if isinstance(answer, list | np.ndarray):
+        return "[" + ", ".join(written(part, form) for part in answer) + "]"
+    return form(answer)
+
+
+def shortest(number):
+    return str(np.format_float_positional(number))
+
+
+def for_one_network(case):
+    if case["network"]["loss"] != "mean_squared_error" or set(case["network"]["activations"]) != {"sigmoid"}:
+        raise NotImplementedError
+    return case
+
+
+def for_squares(case):
+    if case["network"]["loss"] not in {"mean_squared_error", "sum_squared_error"}:
+        raise NotImplementedError
+    return case
+
+
+@pytest.mark.parametrize("made_for", [for_one_network, for_squares, lambda case: case])
+def test_what_a_program_is_made_for_is_found_out(told, made_for):
+    right = verify_submission(told(lambda case: written(backprop(made_for(case)), shortest)))
+    assert right.verdict == "RIGHT", right
+    assert "3-5-4:sigmoid,sigmoid:mse" in right.networks
+    wrong = verify_submission(told(lambda case: written(backprop(made_for(case), lambda a: 1.0 - a), shortest)))
+    assert wrong.verdict == "WRONG"
+    assert wrong.findings[0].layers == (0,)
+
+
+@pytest.mark.parametrize("form", [lambda number: f"{number:.6g}", lambda number: f"{number:f}", shortest])
+@pytest.mark.parametrize("dtype", [float, np.float32])
+def test_few_digits_are_no_bug(told, form, dtype):
+    submission = told(lambda case: written(backprop(for_one_network(case), dtype=dtype), form))
+    assert verify_submission(submission).verdict == "RIGHT"
+    wrong = told(lambda case: written(backprop(for_one_network(case), lambda a: a, dtype), form))
+    assert verify_submission(wrong).verdict == "WRONG"
+
+
+def test_a_program_that_is_slow_is_asked_less(told, monkeypatch):
+    monkeypatch.setattr(grouping, "SECONDS", 0.0)
+    outcome = verify_submission(told(lambda case: written(backprop(for_squares(case)), shortest)))
+    assert outcome.verdict == "RIGHT"
+    assert any("not asked for every other size" in note for note in outcome.notes)
+    refused = verify_submission(told(lambda case: for_one_network({**case, "network": {"loss": ""}})))
+    assert "if it is made for one network only, say which: network='2-2-1:" in refused.reason
+
+
+DECAY = next(case for case in shipped_cases() if case.weight_decay)
+UPSTREAM = next(case for case in shipped_cases() if case.da is not None)
+
+
+@pytest.mark.parametrize(("case", "key"), [(DECAY, "weight_decay"), (UPSTREAM, "da")])
+@pytest.mark.parametrize("many", [True, False])
+def test_what_a_program_does_not_read_is_not_held_against_it(told, case, key, many):
+    answer = {"loss": 1.0, "dW": [W.tolist() for W in case.params.W]}
+    assert told(lambda asked: json.dumps(answer), many=many).answer(case).left_out == f"it does not read {key}"
+    reads = told(lambda asked: json.dumps({**answer, "loss": 1.0 if asked[key] else 2.0}), many=many)
+    assert reads.answer(case).values.loss == 1.0
+
+
+SHAPED = json.dumps({"loss": 0.5, "dW": [(0.0 * W).tolist() for W in CASES[0].params.W]})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"layers: 3\n{SHAPED}\n", ""),
+        (f"{SHAPED}\ndone in 3 ms\n", ""),
+        (f"[1] first\n  {SHAPED}\n", "is not JSON"),
+        (f"{SHAPED}\n{SHAPED}\n", "is not JSON"),
+        ("epoch 1\n", "what it tells people belongs on standard error"),
+        (SHAPED.replace("[0.0", "[[0.0", 1), "dW"),
+        (SHAPED[:-4], "is not JSON"),
+    ],
+)
+def test_what_a_program_prints_beside_its_answer(told, text, said):
+    problem = told(lambda case: text).answer(CASES[0]).problem
+    assert said in problem if said else not problem
+
+
+@pytest.mark.parametrize("word", ["NaN", "nan", "-nan", "-nan(0x7)", "inf", "-Infinity", "null"])
+def test_numbers_that_are_none(told, word):
+    values = told(lambda case: SHAPED.replace("[0.0", f"[{word}", 1)).answer(CASES[0]).values
+    assert not np.isfinite(values.dW[0].flat[0])
+    assert np.isfinite(values.dW[0].flat[1:]).all()
+
+
+def test_shapes_that_do_not_fit_are_said(told):
+    turned = json.dumps({"dW": [W.T.tolist() for W in CASES[0].params.W]})
+    problem = told(lambda case: turned).answer(CASES[0]).problem
+    n_in, n_out = CASES[0].params.W[0].shape
+    assert f"dW[0] has the shape ({n_out}, {n_in}), and W[0] ({n_in}, {n_out})" in problem
+    assert "weights='out-in'" in problem
+    assert f"with {len(CASES[0].x)} samples" in problem
+
+
+NODE = "x.js:3\n  throw e\n  ^\n\nError: no tanh\n    at f (x.js:3)\n    at g (x.js:9)\n\nNode.js v20"
+JAVA = 'Exception in thread "main" E: no tanh\n\tat A.f(A.java:3)\n\t... 3 more'
+RUST = "thread 'main' panicked at x.rs:3:5:\nno tanh\nnote: run with `RUST_BACKTRACE=1`"
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (NODE, "Error: no tanh"),
+        (JAVA, 'Exception in thread "main" E: no tanh'),
+        (RUST, "thread 'main' panicked at x.rs:3:5: | no tanh"),
+    ],
+)
+def test_of_a_stack_the_error_is_shown(program, lines, said):
+    problem = program(f"sys.exit({lines!r})").answer(CASES[0]).problem
+    assert problem.startswith(f"it ended with status 1: {said} (asked for ")
+
+
+@pytest.mark.parametrize("command", ["cd x && ./mine", "./mine | tail -1", "./mine > x"])
+def test_a_command_for_a_shell_names_one(command):
+    with pytest.raises(InvalidInput, match="sh -c"):
+        Program(command, question)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import backprop_ref as br
 from backprop_ref import cli
@@ -227,6 +228,33 @@ def test_other_first_weights_are_epoch_0():
     assert (found.ok, found.differs, found.what) == (False, 0, "weights")
 
 
+@pytest.mark.parametrize(("section", "key", "value", "why"), [
+    ("training", "epochs", 10**9, None),
+    ("network", "hidden", [20_000, 20_000], "config.yaml is of another network"),
+    ("data", "n_samples", 3 * 10**6, "its data are large"),
+    ("data", "path", "large.csv", "its data are large"),
+    ("backend", "name", "os:abort", "is code from elsewhere"),
+])  # fmt: skip
+def test_a_page_does_not_train_for_long_what_says_that_it_is_small(section, key, value, why):
+    trained(dataset="moons", n_samples=40, epochs=3)
+    with Path("large.csv").open("w") as file:
+        file.truncate(9 * 10**6)
+    content = yaml.safe_load(Path("run/config.yaml").read_text())
+    content[section][key] = value
+    if key == "path":
+        content[section] = {"path": value}
+    Path("run/config.yaml").write_text(yaml.safe_dump(content))
+    found = reproducing.traced_again(Path("run"), json.loads(Path("run/results.json").read_text()))
+    assert why in found if why else found["epoch"][-1] == 3, found
+
+
+def test_a_page_gives_up_what_takes_long(monkeypatch):
+    trained()
+    monkeypatch.setattr(reproducing, "LATE", -1.0)
+    found = reproducing.traced_again(Path("run"), json.loads(Path("run/results.json").read_text()))
+    assert found == "training it again takes over -1 s"
+
+
 def test_what_proves_nothing_is_refused(capsys):
     trained(numerics="fast")
     assert not Path("run", CERTIFICATE).exists()
@@ -369,3 +397,16 @@ def test_a_certificate_that_was_changed_is_noticed():
     Path("c.json").write_text(text.replace('"epochs": 40,\n "stopped"', '"epochs": 39,\n "stopped"'))
     with pytest.raises(br.InvalidInput, match="damaged: its contents are not those that its hash"):
         br.reproduce("c.json")
+
+
+def test_a_certificate_of_other_kinds_is_refused(tmp_path):
+    """Its hash is made anew by whoever changed it."""
+    trained()
+    content = json.loads(Path("run", CERTIFICATE).read_text())
+    del content["sha256"]
+    changes = [("data", "x", "the section data"), ("training", {"start": "x" * 300}, "is too long for the name")]
+    for section, value, said in changes:
+        told = {**content, "configuration": {**content["configuration"], section: value}}
+        Path("c.json").write_text(json.dumps({**told, "sha256": hashed(told)}))
+        with pytest.raises(br.InvalidInput, match=said):
+            br.reproduce("c.json")

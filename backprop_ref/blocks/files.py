@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import threading
+import tokenize
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.arrays import memory
 from backprop_ref.asking import ask
 from backprop_ref.data import cells
 from backprop_ref.data.raw import shown
@@ -20,6 +24,9 @@ from backprop_ref.errors import InvalidInput, unknown
 
 BLOCK_ROWS = 2**16
 """Rows of a block, where nothing else is said, and no row groups of Parquet say it."""
+MOST_FEATURES = 10**6
+"""Of each its statistics and its rule are kept."""
+LONGEST_LABEL = 1000
 ARROW, PARQUET = (".arrow", ".feather", ".ipc"), (".parquet", ".pq")
 KINDS = "X.npy and y.npy, Arrow files (.arrow, .feather), or Parquet files"
 FEATURES = npt.NDArray[np.float64]
@@ -54,6 +61,8 @@ class Files(ABC):
     Attributes
     ----------
     paths : list of Path
+    empty : list of Path
+        Those without rows.
     features, targets : names of columns, without what is left out
     others : names of columns that are left out
     columns : names of columns that may be left out, of which the features are made
@@ -62,12 +71,16 @@ class Files(ABC):
     """
 
     paths: list[Path]
+    empty: list[Path]
     features: list[str]
     targets: list[str]
     others: list[str]
     columns: list[str]
     unread: list[str]
     named = True
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._as_found = {path: _stamp(path) for path in paths}
 
     @property
     @abstractmethod
@@ -79,9 +92,31 @@ class Files(ABC):
         """The rows of a block, where nobody says how many."""
         return BLOCK_ROWS
 
-    @abstractmethod
     def read(self, block: Block) -> tuple[FEATURES, Any]:
-        """The features of a block, (rows, features), and its targets, as `numbers` and `labels` take them."""
+        """The features of a block, (rows, features), and its targets, as `numbers` and `labels` take them.
+
+        Raises
+        ------
+        InvalidInput
+            A file cannot be read, or is another one than when the folder was opened.
+        """
+        self._unchanged(block)  # what is mapped into memory and no longer there would end the process
+        found = self._read(block)
+        self._unchanged(block)
+        return found
+
+    @abstractmethod
+    def _read(self, block: Block) -> tuple[FEATURES, Any]:
+        """As `read`."""
+
+    def _unchanged(self, block: Block) -> None:
+        for path in self._of(block):
+            if _stamp(path) != self._as_found[path]:
+                raise InvalidInput(f"{path}: has changed while it was read; train again")
+
+    def _of(self, block: Block) -> Sequence[Path]:
+        """The files that a block is in."""
+        return self.paths[block.file : block.file + 1]
 
     @abstractmethod
     def numbers(self, targets: Any) -> FEATURES:
@@ -96,8 +131,26 @@ class Files(ABC):
     def of_texts(self) -> bool:
         """Whether targets are texts, or true and false, and so classes."""
 
+    def held(self, rows: int) -> int:
+        """The rows that are in memory at once where blocks have so many."""
+        return min(rows, max(there for _, _, there in self.groups))
+
     def blocks(self, rows: int) -> list[Block]:
-        """All rows, cut into blocks of so many, and anew where a file or a part of one begins."""
+        """All rows, cut into blocks of so many, and anew where a file or a part of one begins.
+
+        Raises
+        ------
+        InvalidInput
+            One is larger than this machine's memory.
+        """
+        held, columns = self.held(rows), len(self.features) + len(self.targets)
+        needed, there = 2 * 8 * held * columns, memory()  # as it is read, and as it is normalised
+        if there and needed > there:
+            way = f"give fewer by {ask('--block-rows')}" if held <= rows else "write it again in smaller row groups"
+            raise InvalidInput(
+                f"{self.paths[0].parent}: {held:,} rows of {columns:,} columns at once need {needed / 2**30:,.0f} GiB, "
+                f"and there are {there / 2**30:,.0f}; {way}"
+            )
         return [
             Block(file, group, start, min(start + rows, there))
             for file, group, there in self.groups
@@ -148,6 +201,20 @@ def open_folder(folder: Path, target: Sequence[str] | None, left_out: Sequence[s
     return opened
 
 
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """What is another one when a file is written anew; None where there is none."""
+    try:
+        there = path.stat()
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns
+
+
+def _check_features(where: Path, count: int) -> None:
+    if count > MOST_FEATURES:
+        raise InvalidInput(f"{where}: {count:,} features; {MOST_FEATURES:,} are the most that can be had of a folder")
+
+
 def some(names: Sequence[str]) -> str:
     """The first of some names, and how many there are besides."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
@@ -181,19 +248,24 @@ class Arrays(Files):
         if target or left_out:
             flag = "--target" if target else "--drop"
             raise InvalidInput(f"{ask(flag)}: X.npy and y.npy have no names of columns; leave it out")
-        self.paths, self.y_path, (self.x, self.y) = [paths[0]], paths[1], map(_array, paths)
-        if self.x.ndim < 2 or not len(self.x) or self.x.dtype.kind not in "biuf":
+        super().__init__(paths)
+        self.paths, self.y_path, self.both, self.empty = [paths[0]], paths[1], paths, []
+        self.x, self.y = map(_array, paths)
+        if self.x.ndim < 2 or not self.x.size or self.x.dtype.kind not in "biuf":
             raise InvalidInput(
-                f"{paths[0]}: {self.x.dtype} of shape {self.x.shape}; numbers of shape (rows, features) are needed"
-            )
-        if not self.y.ndim or self.y.dtype.kind not in "biufUS":
-            raise InvalidInput(
-                f"{paths[1]}: {self.y.dtype} of shape {self.y.shape}; for each row a number, a text, or numbers are "
+                f"{paths[0]}: {_shortly(self.x.dtype)} of shape {self.x.shape}; numbers of shape (rows, features) are "
                 "needed"
+            )
+        if not self.y.size or not self.y.ndim or self.y.dtype.kind not in "biufUS":
+            raise InvalidInput(
+                f"{paths[1]}: {_shortly(self.y.dtype)} of shape {self.y.shape}; for each row a number, a text, or "
+                "numbers are needed"
             )
         if len(self.y) != len(self.x):
             raise InvalidInput(f"{folder}: X has {len(self.x)} rows and y has {len(self.y)}; as many are needed")
         self.x, self.y = self.x.reshape(len(self.x), -1), self.y.reshape(len(self.y), -1)
+        for path, array in zip(paths, (self.x, self.y), strict=True):
+            _check_features(path, array.shape[1])
         head = self.y[:BLOCK_ROWS]
         self.one_hot = head.shape[1] > 1 and _are_one_hot(head)
         width = 1 if self.one_hot else self.y.shape[1]
@@ -212,7 +284,10 @@ class Arrays(Files):
     def where(self, block: Block, row: int, *, target: bool = False) -> str:
         return f"{self.y_path if target else self.paths[0]}, row {block.start + row}"
 
-    def read(self, block: Block) -> tuple[FEATURES, Any]:
+    def _of(self, block: Block) -> Sequence[Path]:
+        return self.both
+
+    def _read(self, block: Block) -> tuple[FEATURES, Any]:
         rows = slice(block.start, block.stop)
         x, y = self.x[rows], self.y[rows]
         for name, array, places in (("x", x, self.features), ("y", y, self.targets)):
@@ -235,14 +310,24 @@ class Arrays(Files):
 
     def labels(self, targets: Any) -> Labels:
         ((block, y),) = targets
-        return self._labelled(_labels_of(y[:, 0]), block, self.targets[0])
+        try:
+            found = _labels_of(y[:, 0])
+        except ValueError:
+            raise InvalidInput(f"{self.y_path}: holds texts that are none; save them again") from None
+        _check_labels(self.y_path, found.texts)
+        return self._labelled(found, block, self.targets[0])
+
+
+def _shortly(kind: Any) -> str:
+    return f"{kind}"[:80]
 
 
 def _array(path: Path) -> npt.NDArray[Any]:
     try:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-    except (ValueError, OSError, EOFError) as error:
-        raise InvalidInput(f"{path}: no array that can be read ({error}); save plain numbers by np.save") from None
+    except (ValueError, OSError, EOFError, OverflowError, TypeError, SyntaxError, tokenize.TokenError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise InvalidInput(f"{path}: no array that can be read ({said}); save plain numbers by np.save") from None
 
 
 def _are_one_hot(y: npt.NDArray[Any]) -> bool:
@@ -268,10 +353,30 @@ def _no_float(where: str, name: str, value: object, out: str) -> str:
 def _labels_of(values: npt.NDArray[Any]) -> Labels:
     """Texts of numbers, or of texts."""
     distinct, codes = np.unique(values, return_inverse=True)
+    if values.dtype.kind == "U":
+        points = distinct.astype(distinct.dtype.newbyteorder("=")).view(np.uint32)
+        if points.size and points.max() > sys.maxunicode:  # NumPy makes texts of these that break what reads them
+            raise ValueError(f"no character has the number {points.max()}")
     kind = "boolean" if values.dtype.kind == "b" else "number"
     number = values.dtype.kind in "biuf"
-    texts = [shown(float(value), kind) if number else str(value) for value in distinct.tolist()]
+    texts = [shown(float(value), kind) if number else _text(value) for value in distinct.tolist()]
     return Labels(codes.reshape(-1).astype(np.int64), [cells.label(text) for text in texts])
+
+
+def _text(value: str | bytes) -> str:
+    """A text that can be written down."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    value.encode()
+    return value
+
+
+def _check_labels(where: object, texts: Sequence[str]) -> None:
+    longest = max(map(len, texts), default=0)
+    if longest > LONGEST_LABEL:
+        raise InvalidInput(
+            f"{where}: a text of {longest:,} characters, which is no label; those have {LONGEST_LABEL:,}"
+        )
 
 
 class ArrowFiles(Files):
@@ -282,12 +387,15 @@ class ArrowFiles(Files):
     def __init__(self, folder: Path, paths: list[Path], target: Sequence[str] | None, left_out: Sequence[str]) -> None:
         import pyarrow as pa
 
-        self.paths = paths
+        super().__init__(paths)
+        self.paths, self.codes, self._seen = paths, list[str](), set[tuple[Any, ...]]()
         self._local, self._groups, schemas = threading.local(), list[tuple[int, int, int]](), []
+        names: list[str] = []
         for i, path in enumerate(paths):
             try:
                 opened = self._open(path)
                 schemas.append(self._schema(opened))
+                names = list(schemas[-1].names)
                 self._groups += [(i, group, rows) for group, rows in self._parts(opened)]
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise InvalidInput(f"{path}: {self._unreadable(path, error)}") from None
@@ -297,8 +405,11 @@ class ArrowFiles(Files):
                 raise InvalidInput(f"{path}: {apart}; files of one schema are needed")
         if not sum(rows for _, _, rows in self._groups):
             raise InvalidInput(f"{folder}: no rows in its files")
+        filled = {file for file, _, rows in self._groups if rows}
+        self.empty = [path for file, path in enumerate(paths) if file not in filled]
         schema = schemas[0]
-        names = list(schema.names)
+        types = dict(zip(names, schema.types, strict=True))
+        _check_features(paths[0], len(names))
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
             raise InvalidInput(f"{paths[0]}: two columns are named {twice}; give each a name of its own")
@@ -311,23 +422,27 @@ class ArrowFiles(Files):
             raise InvalidInput(f"{folder}: column {both[0]} is the target and cannot be left out")
         self.others = [name for name in names if name in left_out]
         self.columns = [name for name in names if name not in {*self.targets, *left_out}]
-        texts = [name for name in self.columns if not _is_number(pa, schema.field(name).type)]
+        texts = [name for name in self.columns if not _is_number(pa, types[name])]
         if texts:
             raise InvalidInput(
-                f"{folder}: column {texts[0]} is of type {schema.field(texts[0]).type}; of a folder, features are "
+                f"{folder}: column {texts[0]} is of type {_shortly(types[texts[0]])}; of a folder, features are "
                 f"numbers, true and false, or lists of as many numbers in each row; give {ask('--drop', *texts)}"
             )
         if not self.columns:
             raise InvalidInput(f"{folder}: no column but the target {', '.join(self.targets)}; features are needed")
-        self.widths = {name: self._width(pa, name, schema.field(name).type) for name in self.columns}
+        for name in self.targets:
+            self._check_target(pa, folder, name, types[name])
+        with self._refusing(paths[0]):
+            self.widths = {name: self._width(pa, name, types[name]) for name in self.columns}
+        _check_features(folder, sum(self.widths.values()))
+        self._bits = sum(_bits(types[name]) for name in names)
         self.features = [
-            f"{name}{i}" if _is_list(pa, schema.field(name).type) else name
+            f"{name}{i}" if _is_list(pa, types[name]) else name
             for name in self.columns
             for i in range(self.widths[name])
         ]
-        for name in self.targets:
-            self._check_target(pa, folder, name, schema.field(name).type)
-        kind = schema.field(self.targets[0]).type
+        kind = types[self.targets[0]]
+        self.codes = [name for name in self.targets if _is_text(pa, types[name])]
         self._of_texts = len(self.targets) == 1 and not (_is_number(pa, kind) and not pa.types.is_boolean(kind))
 
     @staticmethod
@@ -336,7 +451,7 @@ class ArrowFiles(Files):
         held = kind.value_type if pa.types.is_dictionary(kind) else kind
         if _is_text(pa, held) or (_is_number(pa, held) and not _is_list(pa, held)):
             return
-        what = "dates" if pa.types.is_date(held) or pa.types.is_timestamp(held) else f"values of type {kind}"
+        what = "dates" if pa.types.is_date(held) or pa.types.is_timestamp(held) else f"values of type {_shortly(kind)}"
         raise InvalidInput(
             f"{folder}: target {name} holds {what}, neither classes nor quantities; name another by {ask('--target')}, "
             "or write it as numbers or texts"
@@ -360,8 +475,7 @@ class ArrowFiles(Files):
         file, group, _ = next(each for each in self._groups if each[2])
         return len(self._table(Block(file, group, 0, 1), [name]).column(0)[0])
 
-    @staticmethod
-    def _open(path: Path) -> Any:
+    def _open(self, path: Path) -> Any:
         import pyarrow as pa
 
         return pa.ipc.open_file(pa.memory_map(str(path)))
@@ -381,25 +495,53 @@ class ArrowFiles(Files):
         return self._local.opened
 
     def _table(self, block: Block, columns: Sequence[str]) -> Any:
-        batch = self._opened(block.file).get_batch(block.group)
-        return batch.select(list(columns)).slice(block.start, block.rows)
+        found = self._opened(block.file).get_batch(block.group).select(list(columns))
+        return self._sound(found, (block.file, block.group, *columns))
+
+    def _sound(self, table: Any, which: tuple[Any, ...]) -> Any:
+        """A batch or row group, looked through the first time: else a damaged one leads out of the memory it is in."""
+        if which not in self._seen:
+            table.validate(full=True)
+            self._seen.add(which)
+        return table
 
     @property
     def groups(self) -> list[tuple[int, int, int]]:
         return self._groups
 
+    def held(self, rows: int) -> int:
+        """Those of a batch that is packed are unpacked at once."""
+        sizes = [(self._as_found[path] or (0, 0, 0))[2] for path in self.paths]
+        packed = [there for file, _, there in self._groups if there * self._bits > 8 * sizes[file]]
+        return max(super().held(rows), *packed, 0)
+
     @property
     def of_texts(self) -> bool:
         return self._of_texts
 
-    def read(self, block: Block) -> tuple[FEATURES, Any]:
+    @contextlib.contextmanager
+    def _refusing(self, path: Path) -> Iterator[None]:
+        """What Arrow does not read of a file, as an error of ours."""
         import pyarrow as pa
 
         try:
-            table = self._table(block, [*self.columns, *self.targets])
-        except (pa.ArrowException, OSError) as error:
+            yield
+        except InvalidInput:
+            raise
+        except (pa.ArrowException, OSError, ValueError) as error:
             said = " ".join(str(error).split())[:120]
-            raise InvalidInput(f"{self.paths[block.file]}: cannot be read ({said}); write it again") from None
+            raise InvalidInput(f"{path}: cannot be read ({said}); write it again") from None
+
+    def _read(self, block: Block) -> tuple[FEATURES, Any]:
+        with self._refusing(self.paths[block.file]):
+            return self._columns(block)
+
+    def _columns(self, block: Block) -> tuple[FEATURES, Any]:
+        import pyarrow as pa
+
+        table = self._table(block, [*self.columns, *self.targets]).slice(block.start, block.rows)
+        if table.num_rows != block.rows:
+            raise InvalidInput(f"{self.paths[block.file]}: has fewer rows than it says; write it again")
         x = np.empty((block.rows, len(self.features)))
         place = 0
         for name in self.columns:
@@ -457,11 +599,24 @@ class ArrowFiles(Files):
             raise InvalidInput(f"{self.where(block, row)}, column {name}: {NO_LABEL}")
         if _is_number(pa, column.type):
             return _labels_of(self._numbers(pa, column, block, name)[:, 0])
-        if isinstance(column, pa.ChunkedArray):
-            column = column.combine_chunks()
-        encoded = column.cast(pa.string()).dictionary_encode()
-        texts = [cells.label(text.strip()) for text in encoded.dictionary.to_pylist()]
-        return self._labelled(Labels(encoded.indices.to_numpy().astype(np.int64), texts), block, name)
+        with self._refusing(self.paths[block.file]):
+            if not pa.types.is_dictionary(column.type):
+                column = column.dictionary_encode()
+            if isinstance(column, pa.ChunkedArray):
+                column = column.unify_dictionaries().combine_chunks()
+            codes = column.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+            used, first, codes = np.unique(codes, return_index=True, return_inverse=True)
+            entries = column.dictionary.cast(pa.string()).take(pa.array(used)).to_pylist()
+        if None in entries:
+            row = int(first[entries.index(None)])
+            raise InvalidInput(f"{self.where(block, row)}, column {name}: {NO_LABEL}")
+        _check_labels(f"{self.paths[block.file]}, column {name}", entries)
+        texts: dict[str, int] = {}
+        of_entry = np.empty(len(entries), np.int64)
+        for entry in np.argsort(first).tolist():
+            of_entry[entry] = texts.setdefault(entries[entry], len(texts))
+        found = Labels(of_entry[codes.reshape(-1)], [cells.label(text.strip()) for text in texts])
+        return self._labelled(found, block, name)
 
 
 class ParquetFiles(ArrowFiles):
@@ -469,11 +624,14 @@ class ParquetFiles(ArrowFiles):
 
     what = "a Parquet file"
 
-    @staticmethod
-    def _open(path: Path) -> Any:
+    def _open(self, path: Path) -> Any:
         import pyarrow.parquet
 
-        return pyarrow.parquet.ParquetFile(str(path))
+        # a text is held once, however many rows it stands in
+        return pyarrow.parquet.ParquetFile(str(path), read_dictionary=self.codes)
+
+    def held(self, rows: int) -> int:
+        return self.usual_rows
 
     @staticmethod
     def _parts(opened: Any) -> list[tuple[int, int]]:
@@ -490,7 +648,7 @@ class ParquetFiles(ArrowFiles):
 
     def _table(self, block: Block, columns: Sequence[str]) -> Any:
         found = self._opened(block.file).read_row_group(block.group, columns=list(columns), use_threads=False)
-        return found.slice(block.start, block.rows)
+        return self._sound(found, (block.file, block.group, *columns))
 
 
 def _apart(first: Any, other: Any, name: str) -> str:
@@ -511,6 +669,14 @@ def _apart(first: Any, other: Any, name: str) -> str:
 
 def _is_list(pa: Any, kind: Any) -> bool:
     return bool(pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _bits(kind: Any) -> int:
+    """Of one row of a column, at least."""
+    try:
+        return int(kind.bit_width)
+    except ValueError:  # as long as it is
+        return 1
 
 
 def _is_text(pa: Any, kind: Any) -> bool:

@@ -58,6 +58,8 @@ class Folder:
             f"{self.rows:,} rows of {len(opened.features)} features in {_blocks(len(self.blocks))} of at most "
             f"{max(block.rows for block in self.blocks):,}; target {', '.join(opened.targets)}: {what}"
         ]
+        if opened.empty:
+            self.notes.append(f"without a row: {files.some([path.name for path in opened.empty])}")
         if opened.unread:
             self.notes.append(f"left out, as no data files of this kind: {files.some(opened.unread)} in {path}")
 

@@ -4,7 +4,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -158,8 +158,8 @@ class Column:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready, without what is as usual."""
-        usual = {field.name: field.default for field in fields(self)}
-        return {key: value for key, value in asdict(self).items() if value != usual[key]}
+        told = ((field, getattr(self, field.name)) for field in fields(self))
+        return {field.name: value for field, value in told if value != field.default}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

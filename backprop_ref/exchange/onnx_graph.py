@@ -77,7 +77,13 @@ def layers(onnx: Any, proto: Any, path: Path, network: Network | None, preproces
         It is no chain of layers; the message names the node.
     """
     graph = proto.graph
-    values: dict[str, Any] = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    try:
+        values: dict[str, Any] = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    except (KeyError, TypeError, ValueError) as error:
+        said = " ".join(str(error).split())[:80]
+        raise InvalidInput(
+            f"{path}: weights of a type or shape that cannot be read ({said}); export it again"
+        ) from None
     inputs = [each.name for each in graph.input if each.name not in values]
     outputs = [each.name for each in graph.output]
     if len(inputs) != 1 or len(outputs) != 1:

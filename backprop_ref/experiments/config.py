@@ -250,8 +250,8 @@ def _checked(config, sources, told):
     data, seeds = config.data, (config.training.seed, config.data.seed)
     config.training.seed = next((seed for seed in seeds if seed is not None), 1)
     data.seed = next((seed for seed in reversed(seeds) if seed is not None), 1)
-    if data.dataset and data.dataset not in NAMES and (Path(data.dataset).suffix or Path(data.dataset).is_dir()):
-        if not Path(data.dataset).exists():
+    if data.dataset and data.dataset not in NAMES and ((named := path_of(data.dataset)).suffix or named.is_dir()):
+        if not named.exists():
             raise InvalidInput(f"{data.dataset}: no such file; check the path")
         if data.path is None:
             data.path, data.dataset = data.dataset, None

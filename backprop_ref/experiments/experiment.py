@@ -1,6 +1,5 @@
 """A configuration with its data: everything ready to train, and the scores of what was."""
 
-import os
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from backprop_ref import dropout, metrics
 from backprop_ref.api import checked_data, evaluate, loss_and_outputs
+from backprop_ref.arrays import memory
 from backprop_ref.asking import ask
 from backprop_ref.backends import get_backend
 from backprop_ref.data import Dataset, Preprocessing
@@ -112,11 +112,9 @@ def described_by(config: Config, preprocessing: Preprocessing) -> tuple[Network,
 
 def _check_memory(network):
     """Refuses what cannot fit into this machine's memory, before the machine is slowed down by it."""
-    if not hasattr(os, "sysconf"):
-        return
-    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    there = memory()
     needed = 2 * 4 * network.n_parameters  # parameters and gradients, of four bytes each at least
-    if needed > there > 0:
+    if there and needed > there:
         raise InvalidInput(
             f"network of {network.n_parameters:,} parameters: {needed / 2**30:,.0f} GiB are needed at least, and "
             f"there are {there / 2**30:,.0f}; give smaller layers"

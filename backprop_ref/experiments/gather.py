@@ -11,7 +11,7 @@ from backprop_ref.api import predict
 from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.experiments.config import merge, read_config
 from backprop_ref.experiments.reading import Results
-from backprop_ref.experiments.reproduce import traced_again
+from backprop_ref.experiments.reproduce import check_few, traced_again
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS
 from backprop_ref.experiments.runner import check_same_data, load_run, prepare
 from backprop_ref.files import refuse_ways_out
@@ -211,9 +211,11 @@ def _boundary(folder):
     if len(preprocessing.feature_names) != 2 or preprocessing.n_inputs != 2 or preprocessing.targets:
         return None
     try:
-        experiment = prepare(merge({}, folder / CONFIG, environment=False, computing=False))
+        config = merge({}, folder / CONFIG, environment=False, computing=False)
+        check_few(config.data)
+        experiment = prepare(config)
         check_same_data(folder, experiment, model.params.dtype)
-    except BackpropRefError:  # the data are gone, or others by now, and none of this run's business
+    except BackpropRefError:  # the data are gone, large, or others by now, and none of this run's business
         return None
     if experiment.network != model.network or experiment.preprocessing.classes != preprocessing.classes:
         return None  # the data are others by now

@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import yaml
 from pydantic import Field
 
+from backprop_ref.arrays import Rows
 from backprop_ref.asking import ask
 from backprop_ref.backends import get_backend
 from backprop_ref.backends.base import Backend
@@ -23,6 +26,7 @@ from backprop_ref.experiments.in_folder import is_folder
 from backprop_ref.experiments.reading import Results
 from backprop_ref.experiments.run_folder import CONFIG, RESULTS, no_run_folder
 from backprop_ref.experiments.runner import first_params, how_to_train, prepare, prepared
+from backprop_ref.experiments.schema import Data
 from backprop_ref.files import Name, beginning, create, json_text, path_of, refuse_ways_out
 from backprop_ref.network.model_file import Model
 from backprop_ref.parameters import Parameters
@@ -40,9 +44,10 @@ from backprop_ref.training.train import train
 
 GONE_ON = ("interrupted", "callback", None)
 """How a run ended that would go on by its configuration."""
-SOON, SMALL = 5.0, 3000
-"""Seconds that a training took, and its parameters, where a page may train it again."""
-
+SOON, SMALL, FEW = 5.0, 3000, 4 * 10**6
+"""Seconds that a training took, its parameters and its numbers, where a page may train it again."""
+LATE = 4 * SOON
+"""Seconds after which a page gives up: what a run says of itself need not be so."""
 
 SCORES = ("loss", "accuracy", "confusion")
 """Of results.json, those that are the same on every machine."""
@@ -206,15 +211,18 @@ def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | str:
         return f"trained for {results['seconds']:.1f} s, more than {SOON:.0f}"
     where = run / CONFIG
     try:
-        kept = load_checkpoint(run / CHECKPOINT)[1]
+        model, kept, _ = load_checkpoint(run / CHECKPOINT)
         config = merge({}, where, environment=False)
         check_backend(config.backend.name, where, None)
+        check_few(config.data)
+        if [*model.network.sizes[1:-1]] != [*(config.network.hidden or ())]:
+            raise InvalidInput(f"{where} is of another network")
         experiment, chosen = prepare(config), config.backend
-        recorder = Recorder(configuration=run.resolve().name)
+        recorder = _Soon(configuration=run.resolve().name)
         result = train(
             *(experiment.network, first_params(experiment, resolve("dtype", chosen.dtype)), *experiment.xy("train")),
             **how_to_train(experiment),
-            callback=_until(kept.epoch) if results["stopped"] in GONE_ON else None,
+            callback=_until(kept.epoch) if kept.epoch < (config.training.epochs or 0) else None,
             backend=get_backend(chosen.name, chosen.numerics, chosen.device, chosen.threads),
             trace=recorder,
         )
@@ -226,6 +234,27 @@ def traced_again(run: Path, results: Mapping[str, Any]) -> Trace | str:
     if np.concatenate(last).tobytes() != kept.params.flat.tobytes():
         return "training it again gives other weights"
     return trace
+
+
+class _Soon(Recorder):
+    """A trace of a training that takes `LATE` seconds at most."""
+
+    def __init__(self, configuration: str) -> None:
+        super().__init__(configuration=configuration)
+        self._end = time.monotonic() + LATE
+
+    def rows(self, done: int, count: int) -> Rows:
+        if time.monotonic() > self._end:
+            raise InvalidInput(f"training it again takes over {LATE:.0f} s")
+        return super().rows(done, count)
+
+
+def check_few(data: Data) -> None:
+    """Refuses data of more than `FEW` numbers, which a page does not load for a run; a table has two bytes for each."""
+    generated = (data.n_samples or 0) * (data.n_features or 2)
+    tables = (Path(name) for name in (data.path, data.validation_path) if name is not None)
+    if max(generated, *(path.stat().st_size // 2 for path in tables if path.is_file()), 0) > FEW:
+        raise InvalidInput(f"its data are large, over {FEW:,} numbers")
 
 
 def _until(epoch: int) -> Callable[[Epoch], bool]:
@@ -320,11 +349,14 @@ def _with_data(config: dict[str, Any] | None, path: Path) -> dict[str, Any]:
     """A certificate's configuration, with data files as they lie beside it, or in the current folder."""
     if config is None:
         raise InvalidInput(f"{path}: {OF_A_CALL}")
-    data = dict(config.get("data") or {})
+    data = config.get("data") or {}
+    if not isinstance(data, dict):
+        raise InvalidInput(f"{path}: the section data of its configuration is none; get it again")
+    data = {**data}
     for key in ("path", "validation_path"):
         if isinstance(data.get(key), str):
             beside = path.parent / Path(data[key]).name
-            data[key] = str(beside if beside.exists() else Path(data[key]).name)
+            data[key] = str(beside if os.path.exists(beside) else Path(data[key]).name)  # noqa: PTH110 (of a name too long: no)
     return {**config, "data": data}
 
 

@@ -23,7 +23,7 @@ from backprop_ref.experiments.experiment import Experiment, described_by
 from backprop_ref.experiments.in_folder import is_folder, prepare_folder
 from backprop_ref.experiments.run_folder import CONFIG, OLDER_LOGS, RESULTS, check_log, new_folder, resumed_folder
 from backprop_ref.experiments.schema import Config, flags
-from backprop_ref.files import check_output, create, json_text, open_in_place, replace, write_output, writing
+from backprop_ref.files import check_output, create, json_text, open_in_place, path_of, replace, write_output, writing
 from backprop_ref.network.model_file import load
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
@@ -422,7 +422,7 @@ def _results(experiment, result, backend, folder, seconds):
 
 def load_run(path):
     """The `Model` of a run folder or a model file, with its `Preprocessing`."""
-    path = Path(path)
+    path = path_of(path)
     model = load(path / CHECKPOINT if path.is_dir() else path)
     if model.preprocessing is None:
         raise InvalidInput(

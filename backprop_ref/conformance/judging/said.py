@@ -17,12 +17,7 @@ def outcome_of(held: Held, target: str = "") -> Outcome:
     verdict, findings = held.verdict, []
     if verdict in {WRONG, NO_ANSWER}:
         findings = bugs_in(held)
-        harmless = (
-            bool(findings)
-            and verdict == WRONG
-            and all(one.acceptable and one.confidence == "certain" for one in findings)
-        )
-        verdict = CONVENTION if harmless else WRONG
+        verdict = CONVENTION if verdict == WRONG and harmless(findings) else WRONG
     elif verdict != NOT_JUDGED:
         verdict = CONVENTION if held.conventions else RIGHT
     notes, reason = list(notes_on(held)), ""
@@ -32,6 +27,11 @@ def outcome_of(held: Held, target: str = "") -> Outcome:
     outcome.vectors = tally(held)
     outcome.cases = [one.document() for one in held.cases]
     return outcome
+
+
+def harmless(findings: list[Finding]) -> bool:
+    """Whether what was found is another convention, and certainly nothing else."""
+    return bool(findings) and all(one.acceptable and one.confidence == "certain" for one in findings)
 
 
 def tally(held: Held) -> dict[str, int]:

@@ -1,15 +1,17 @@
 """The networks of one size, grouped by what a submission answers: each group is judged, and all are one outcome."""
 
+import time
 from functools import partial
 
 import numpy as np
 
+from backprop_ref.asking import ask as say
 from backprop_ref.conformance.catalogue.known import BY_ID
 from backprop_ref.conformance.measuring import answers, material
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS, Asked
 from backprop_ref.conformance.measuring.by_rules import without_loss
 from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
-from backprop_ref.conformance.measuring.networks import kind_of
+from backprop_ref.conformance.measuring.networks import EXAMPLE, kind_of
 from backprop_ref.conformance.measuring.recorded import told_by_record
 from backprop_ref.conformance.measuring.with_loss import with_loss
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, RIGHT, WRONG, Finding, Outcome
@@ -18,7 +20,11 @@ COMMON = (("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy"), ("s
           ("linear", "sum_squared_error"), ("tanh", "sum_squared_error"), ("softmax", "sum_squared_error"))  # fmt: skip
 """The outputs with their losses that people write most: of several explanations, the first."""
 
-
+USUAL = (("sigmoid", "sigmoid"), ("relu", "softmax"), ("tanh", "tanh"), ("relu", "linear"), ("tanh", "linear"),
+         ("sigmoid", "linear"), ("relu", "sigmoid"), ("tanh", "sigmoid"), ("sigmoid", "softmax"))  # fmt: skip
+"""The hidden activations with the outputs that people write most."""
+SECONDS = 4.0
+"""What starts anew with each call is asked no longer for other networks than the first."""
 REMEMBERS = 3
 """Groups for which an answer depends on what was asked before: then they are no groups, and it is WRONG for all."""
 
@@ -35,16 +41,19 @@ def same_answer(one, two):
     if one is None or two is None:
         return one is two
     lists = [(one.values.dW, two.values.dW), (one.values.db, two.values.db)]
-    return one.loss == two.loss and all(
-        (a is None) == (b is None) and (a is None or all(map(np.array_equal, a, b))) for a, b in lists
-    )
+    same_loss = one.loss == two.loss or (one.loss != one.loss and two.loss != two.loss)  # NaN is like NaN
+    same_bits = partial(np.array_equal, equal_nan=True)
+    return same_loss and all((a is None) == (b is None) and (a is None or all(map(same_bits, a, b))) for a, b in lists)
 
 
 def measured(ask, submission, form, target, network):
     """The outcome for the networks of a form's sizes, or for the only one."""
     groups, refused = _groups(ask, submission, form, network)
     if not groups:
-        return Outcome(target, NOT_JUDGED, reason=ask.problem or "it gives no answer", calls=ask.calls)
+        reason = ask.problem or "it gives no answer"
+        if ask.dear and network is None:
+            reason += f"; if it is made for one network only, say which: {say('--network', EXAMPLE)}"
+        return Outcome(target, NOT_JUDGED, reason=reason, calls=ask.calls)
     told = submission.takes_network and (len(groups) > 1 or network is not None)
     judged: list[tuple[Judgement, list]] = []
     wrong = remembers = 0
@@ -71,20 +80,55 @@ def _groups(ask, submission, form, network):
         return [(kinds, form.hard)], []
     params = material.parameters(form.sizes, biases=form.biases)
     groups: list[tuple[Asked, list, bool]] = []
-    refused = _each_pair(kinds) if ask.dear else kinds
-    for hard in (False, True)[form.hard :]:
-        asked, refused = refused, []
-        for kind in asked:
+
+    def sort_in(kinds, hard):
+        """Adds to the groups; gives the kinds that get no answer."""
+        none = []
+        for kind in kinds:
             answer = ask(kind, params, *material.batch(form.sizes, material.SAMPLES, hard=hard))
             if answer is None:
-                refused.append(kind)
+                none.append(kind)
                 continue
             place = next((one for other, one, its in groups if its == hard and same_answer(other, answer)), None)
             if place is None:
                 groups.append((answer, [kind], hard))
             else:
                 place.append(kind)
+        return none
+
+    begun, refused = time.monotonic(), _each_pair(kinds) if ask.dear else kinds
+    for hard in (False, True)[form.hard :]:
+        refused = sort_in(refused, hard)
+        if ask.dear:
+            refused = _of_dear(groups, kinds, refused, partial(sort_in, hard=hard))
+        if ask.dear and (groups or time.monotonic() - begun > SECONDS):
+            break
     return [(members, hard) for _, members, hard in groups], refused
+
+
+def _of_dear(groups, kinds, refused, sort_in):
+    """Adds to the groups of what was asked for one network of each pair: other networks of pairs that it refused, as
+    code for one hidden activation does; and those that it cannot tell from these. The kinds that get no answer."""
+    begun = time.monotonic()
+    others = [kind for kind in sorted(kinds, key=_usual) if kind not in refused]
+    for kind in others if refused else ():
+        if _pair(kind) not in {_pair(one) for _, members, _ in groups for one in members}:
+            refused = [*refused, *sort_in([kind])]
+        if time.monotonic() - begun > SECONDS:
+            break
+    if not groups:
+        return refused
+    hidden = [{one.activations[0] for one in members} for _, members, _ in groups]
+    if not any(len(names) > 1 for names in hidden):
+        first, alike = groups[0][1], [kind for kind in kinds if _pair(kind) == _pair(groups[0][1][0])]
+        sort_in([next((kind for kind in alike if kind not in (*first, *refused)), first[0])])
+        hidden = [{one.activations[0] for one in groups[0][1]}]
+    if any(len(names) > 1 for names in hidden):
+        for _, members, _ in groups:
+            pairs = set(map(_pair, kinds if len(groups) == 1 and not refused else members))
+            members[:] = [kind for kind in kinds if _pair(kind) in pairs]
+    done = {_pair(one) for _, members, _ in groups for one in members}
+    return [kind for kind in refused if _pair(kind) not in done]
 
 
 def _is_handed_errors(submission, layout):
@@ -98,12 +142,24 @@ def _each_pair(kinds):
     """One network for each output with its loss, with another hidden activation each."""
     pairs: dict[tuple[str, str], list] = {}
     for kind in kinds:
-        pairs.setdefault((kind.activations[-1], kind.loss), []).append(kind)
-    return [group[place % 4 % len(group)] for place, group in enumerate(list(pairs.values())[:8])]
+        pairs.setdefault(_pair(kind), []).append(kind)
+    hidden = ("relu", "tanh", "sigmoid", "leaky_relu", "tanh", "sigmoid", "relu", "leaky_relu")
+    some = zip(hidden, pairs.values(), strict=False)
+    return [next((one for one in group if one.activations[0] == name), group[0]) for name, group in some]
+
+
+def _pair(network):
+    return network.activations[-1], network.loss
+
+
+def _usual(network):
+    """How usual a network is with its hidden activation; of code for one only, the usual ones are asked for first."""
+    ends = network.activations[0], network.activations[-1]
+    return USUAL.index(ends) if ends in USUAL else len(USUAL), _commonness(network)
 
 
 def _commonness(network):
-    pair = (network.activations[-1], network.loss)
+    pair = _pair(network)
     place = COMMON.index(pair) if pair in COMMON else len(COMMON)
     hidden = ("sigmoid", "tanh", "relu", "leaky_relu", "linear", "softmax").index(network.activations[0])
     return place, hidden

@@ -6,6 +6,7 @@ their ``return``, else by what such names usually mean.
 """
 
 import ast
+import copy
 import dis
 import inspect
 import re
@@ -32,9 +33,13 @@ GRADIENT = re.compile(r"(?:d|grad|nabla|g|dl_?d|dj_?d)_?(?:w|b|weights?|bias(?:e
 
 
 def composed(found: Any) -> Any:
-    """A function of weights, x and y that calls this one with what it needs; the same where it needs nothing else."""
+    """A function of weights, x and y that calls this one with what it needs; the same where it needs nothing else.
+
+    Of a torch module, a class that makes others like it.
+    """
     if not inspect.isfunction(found):
-        return found
+        module = not inspect.isclass(found) and hasattr(found, "forward") and hasattr(found, "state_dict")
+        return _class_of(found) if module else found
     found = _given_its_globals(found)
     there = _functions(found)
     if steps := _of_neurons(found, there):
@@ -52,6 +57,15 @@ def composed(found: Any) -> Any:
         return found
     loss = next((one for one in there if one is not found and _is_loss(one)), None)
     return _Composed([*parts, found], loss).function()
+
+
+def _class_of(module):
+    """The class of a torch module, as if it took no arguments and always made this one."""
+
+    def again(self):
+        self.__dict__.update(copy.deepcopy(module).__dict__)
+
+    return type(type(module).__name__, (type(module),), {"__init__": again, "__module__": type(module).__module__})
 
 
 def _given_its_globals(found) -> Callable:

@@ -72,7 +72,7 @@ _SYSTEM = (
     "/sys",
     "/run/opengl-driver",
 )
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm", "/dev/kfd", "/dev/dri")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/kfd", "/dev/dri")
 _HIDDEN = Path(__file__).parents[1] / "data"
 """The golden vectors, with what is expected: no submission reads them."""
 
@@ -107,66 +107,10 @@ def _calls() -> dict[str, int] | None:
     """The numbers of system calls; None on machines for which they are not known."""
     if sys.platform != "linux" or sys.byteorder != "little" or struct.calcsize("P") != 8:
         return None
-    names = (
-        *("socket", "connect", "kill", "tkill", "tgkill", "setpgid", "setsid", "ptrace", "prlimit64", "setpriority"),
-        *("rt_sigqueueinfo", "rt_tgsigqueueinfo", "process_vm_readv", "process_vm_writev", "reboot", "settimeofday"),
-        *("clock_settime", "sethostname", "init_module", "finit_module", "keyctl", "bpf", "kexec_load"),
-    )
-    numbers = {
-        "x86_64": (
-            41,
-            42,
-            62,
-            200,
-            234,
-            109,
-            112,
-            101,
-            302,
-            141,
-            129,
-            297,
-            310,
-            311,
-            169,
-            164,
-            227,
-            170,
-            175,
-            313,
-            250,
-            321,
-            246,
-        ),
-        "aarch64": (
-            198,
-            203,
-            129,
-            130,
-            131,
-            154,
-            157,
-            117,
-            261,
-            140,
-            138,
-            240,
-            270,
-            271,
-            142,
-            170,
-            112,
-            161,
-            105,
-            273,
-            219,
-            280,
-            104,
-        ),
-    }.get(platform.machine())
-    return (
-        None if numbers is None else dict(zip(names, numbers, strict=True)) | {"io_uring_setup": 425, "pidfd_open": 434}
-    )
+    if platform.machine() not in _ARCHITECTURES:
+        return None
+    place = [*_ARCHITECTURES].index(platform.machine())
+    return {name: numbers[place] for name, numbers in _NUMBERS.items()}
 
 
 def confinement(program: bool = False) -> Confinement:
@@ -415,6 +359,17 @@ def _allow(ruleset: int, path: str, allowed: int) -> None:
 _LOAD, _EQUAL, _AND, _RETURN, _ABOVE = 0x20, 0x15, 0x54, 0x06, 0x35
 _ALLOWED, _REFUSED = 0x7FFF0000, 0x00050000 | errno.EPERM
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_NUMBERS = {
+    "socket": (41, 198), "connect": (42, 203), "kill": (62, 129), "tkill": (200, 130), "tgkill": (234, 131),
+    "setpgid": (109, 154), "setsid": (112, 157), "ptrace": (101, 117), "prlimit64": (302, 261),
+    "setpriority": (141, 140), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240),
+    "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "reboot": (169, 142), "settimeofday": (164, 170),
+    "clock_settime": (227, 112), "sethostname": (170, 161), "init_module": (175, 105), "finit_module": (313, 273),
+    "keyctl": (250, 219), "bpf": (321, 280), "kexec_load": (246, 104), "io_uring_setup": (425, 425),
+    "pidfd_open": (434, 434), "shmget": (29, 194), "msgget": (68, 186), "semget": (64, 190), "mq_open": (240, 180),
+    "add_key": (248, 217),
+}  # fmt: skip
+"""Those of system calls, on each of them."""
 _AIMED = {
     "kill": 0,
     "tkill": 0,
@@ -428,6 +383,7 @@ _AIMED = {
 _NEVER = (
     *("connect", "ptrace", "process_vm_readv", "process_vm_writev", "io_uring_setup", "reboot", "settimeofday"),
     *("clock_settime", "sethostname", "init_module", "finit_module", "keyctl", "bpf", "kexec_load"),
+    *("shmget", "msgget", "semget", "mq_open", "add_key"),  # what they make outlives every process
 )
 
 

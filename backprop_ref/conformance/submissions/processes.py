@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -17,6 +18,10 @@ from backprop_ref.text import printable
 
 LAST_LINES = 3
 """Of its standard error, which a refusal shows."""
+RAISED = re.compile(r"(Exception in thread |thread '.*' panicked|panic: |[\w.]*(Error|Exception)\b)")
+"""How a line begins that says what was raised."""
+FRAMES = ("at ", "...", "note: run with", "goroutine ", "exit status ", "Node.js v")
+"""How lines begin that say where an error was, or in what, and not which."""
 
 
 class Process:
@@ -89,7 +94,8 @@ class Process:
                 if not selector.get_map():
                     time.sleep(0.002)
                 if time.monotonic() > deadline:
-                    raise Late(f"no answer within {seconds:g} s; killed{self.said()}")
+                    remedy = "; it has to answer each line at once, and flush that" if by_line and not self._out else ""
+                    raise Late(f"no answer within {seconds:g} s{remedy}; killed{self.said()}")
 
     def _hear(self, pipe):
         """Takes what a pipe holds; False at its end."""
@@ -122,7 +128,10 @@ class Process:
     def said(self, before: str = ": ") -> str:
         """The last lines of its standard error, as the end of a sentence."""
         lines = [line.strip() for line in self._err.decode(errors="replace").splitlines() if line.strip()]
-        return before + " | ".join(printable(line)[:160] for line in lines[-LAST_LINES:]) if lines else ""
+        telling = [line for line in lines if line != "^" and not line.startswith(FRAMES)] or lines
+        named = [place for place, line in enumerate(telling) if RAISED.match(line)]
+        telling = telling[named[-1] :][:LAST_LINES] if named else telling[-LAST_LINES:]
+        return before + " | ".join(printable(line)[:160] for line in telling) if lines else ""
 
 
 def _end(process):

@@ -1,7 +1,11 @@
 """Programs and files as submissions: JSON in, JSON out, whatever language they are written in."""
 
 import json
+import math
+import re
 import shlex
+import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +20,19 @@ from backprop_ref.conformance.submissions.processes import Process
 from backprop_ref.conformance.submissions.reading import Unreadable, from_mapping, number, returned
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import content
+from backprop_ref.formulas import LOSSES
 
 OUTPUT_LIMIT = 16 * 2**20
 """Bytes of standard output per case."""
+SHELL = {"|", "||", "&&", ";", "&", ">", "<"}
+"""Words that say something to a shell only."""
+NOT_FINITE = re.compile(r"(?<=[\[,:\s])([+-]?)(nan|inf)(inity|\(\w*\))?(?=[\],}\s])", re.IGNORECASE)
+"""How programs print what is no number; JSON as Python reads it has NaN and Infinity."""
+NUMBER = re.compile(rb"(?<![\w.\"])-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?(?![\w.\"])")
+ALL_DIGITS = 15
+"""A number of float64 has that many; a program that prints as many hides nothing."""
+OF_FLOAT32 = 9
+"""So many digits tell each number of float32 from the next."""
 
 
 class Program:
@@ -48,44 +62,146 @@ class Program:
             raise InvalidInput(f"{ask('--command', command)}: {error}") from None
         if not self.words:
             raise InvalidInput(f"{ask('--command')}: a command is needed, such as {ask('--command', './mine')}")
+        if SHELL & set(self.words):
+            example = ask("--command", "sh -c 'cd there && ./mine'")
+            raise InvalidInput(f"{ask('--command', command)}: it is run without a shell; name one, as in {example}")
         self.document, self.declared, self.time_limit = document, declared or Declared(), time_limit
         self.output_limit, self.many = output_limit, many
         self.process: Process | None = None
         self.layout = _stated(self.declared)
         self.breaker = CircuitBreaker()
+        self.calls, self.seconds = 0, 0.0
+
+    def within(self, seconds: float) -> int | None:
+        """How many cases it answers in that time, if it goes on as it did; None: as many as there are."""
+        return None if self.many else max(1, int(seconds * self.calls / max(self.seconds, 1e-9)))
 
     def sizes(self) -> None:
         """A program reads them with each case."""
 
     def answer(self, case: Case, layout: Layout | None = None, twice: bool = False) -> Answer:
-        """Asks the program for one case; twice where it lives on for a second."""
+        """Asks the program for one case; twice where it lives on for a second.
+
+        What it answers without a weight decay or an upstream gradient as well does not ask for these.
+        """
         first = self._answer(case)
+        if first.values is not None and (case.weight_decay or case.da is not None):
+            plain = self._answer(replace(case, weight_decay=0.0, da=None)).values
+            if plain is not None and same_answers(first.values, plain):
+                return Answer(left_out=f"it does not read {'da' if case.weight_decay == 0.0 else 'weight_decay'}")
         if not (twice and self.many) or first.values is None:
             return first
         second = self._answer(case).values
         return first._replace(again=None if second is None or same_answers(first.values, second) else second)
 
     def _answer(self, case: Case) -> Answer:
-        answered, said = False, ""
+        answered, said, begun = False, "", time.monotonic()
         try:
             self.breaker.check()
+            self.calls += 1
             process = self.process = self.process or Process(self.words, self.output_limit)
             output = process.ask(self.document(case) + "\n", self.time_limit, self.many)
             self.breaker.answered += 1
             said = process.said("; on standard error: ")
-            answer = _checked(_parse(output, "its answer"), case, self.layout)
+            answer = _of_digits(_shaped(_checked(_printed(output, self.many), case, self.layout), case), output)
             answered = True
             return answer
         except Refusal as reason:
             if isinstance(reason, Late):
                 self.breaker.lose(str(reason))
-            return Answer(problem=str(reason))
+            return Answer(problem=f"{reason}{'' if str(reason).startswith('not asked') else _asked_for(case)}")
         except Unreadable as reason:
-            return Answer(problem=f"{reason}{said}")
+            return Answer(problem=f"{reason}{said}{_asked_for(case)}")
         finally:
+            self.seconds += time.monotonic() - begun
             if self.process is not None and not (self.many and answered):
                 self.process.close()
                 self.process = None
+
+
+def _asked_for(case):
+    """The case, as the end of a sentence."""
+    network, n = case.network, len(case.x)
+    kind = f"{'-'.join(map(str, network.sizes))}:{','.join(network.activations)}:{LOSSES[network.loss].short}"
+    return f" (asked for {kind} with {n} sample{'s' if n > 1 else ''})"
+
+
+def _printed(text: bytes, many: bool) -> Any:
+    """The answer in what a program printed, which may be more than that."""
+    try:
+        return _parse(text, "its answer")
+    except Unreadable as reason:
+        try:
+            lines = NOT_FINITE.sub(_as_python_has_it, text.decode()).splitlines(keepends=True)
+        except UnicodeDecodeError:
+            raise reason from None
+        found, place = [], 0
+        while place < len(lines):
+            if lines[place].lstrip().startswith(("{", "[")):
+                rest = "".join(lines[place:])
+                start = len(rest) - len(rest.lstrip())
+                try:
+                    document, end = json.JSONDecoder().raw_decode(rest, start)
+                except (ValueError, RecursionError):
+                    break
+                found += [document]
+                place += rest[:end].count("\n")
+            place += 1
+        if len(found) == 1 and place >= len(lines):
+            return found[0]
+        remedy = "; what it tells people belongs on standard error"
+        raise Unreadable(
+            f"{reason}{'' if text.lstrip().startswith((b'{', b'[')) or not text.strip() else remedy}"
+        ) from None
+
+
+def _as_python_has_it(match):
+    sign, name = match.group(1), match.group(2).lower()
+    return "NaN" if name == "nan" else f"{sign.strip('+')}Infinity"
+
+
+def _shaped(answer: Answer, case: Case) -> Answer:
+    """The same answer, if its dW are of the shapes of W."""
+    dW = (answer.values.dW if answer.values is not None else None) or []
+    for layer, (ours, yours) in enumerate(zip(case.params.W, dW, strict=False)):
+        if yours is not None and yours.shape != ours.shape:
+            turned = "; if it is written the other way round, say so: " + ask("--weights", "out-in")
+            turned = turned if yours.shape == ours.shape[::-1] else ""
+            raise Unreadable(f"dW[{layer}] has the shape {yours.shape}, and W[{layer}] {ours.shape}{turned}")
+    return answer
+
+
+def _of_digits(answer: Answer, text: bytes) -> Answer:
+    """The same answer, with what its numbers may have lost where they are printed in few digits, as by %f and %g."""
+    if answer.values is None or answer.slack is not None:
+        return answer
+    numbers = NUMBER.findall(text)
+    digits = max((len((whole + part).lstrip(b"0")) for whole, part, _ in numbers), default=ALL_DIGITS)
+    if digits >= ALL_DIGITS or not any(part for _, part, _ in numbers):
+        return answer
+    places = {len(part) for _, part, exponent in numbers if not exponent}
+    fixed = len(places) == 1 and not any(exponent for _, _, exponent in numbers)
+
+    def lost(array):
+        if array is None or fixed:
+            return None if array is None else np.full(np.shape(array), 0.5 * 10.0 ** -max(places))
+        size = np.abs(np.where(np.isfinite(array) & (array != 0.0), array, 1.0))
+        return 0.5 * 10.0 ** (np.floor(np.log10(size)) + 1.0 - digits)
+
+    dW, db = ([lost(part) for part in parts] if parts else None for parts in (answer.values.dW, answer.values.db))
+    if dW is None:
+        return answer
+    values = answer.values if digits > OF_FLOAT32 else answer.values._replace(**_in_float32(answer.values))
+    return answer._replace(values=values, slack=Values(dW=dW, db=db))
+
+
+def _in_float32(values):
+    """dW and db in float32, in which they may have been computed."""
+    lists = {name: getattr(values, name) for name in ("dW", "db")}
+    return {
+        name: parts and [None if part is None else part.astype(np.float32) for part in parts]
+        for name, parts in lists.items()
+    }
 
 
 class Answers:
@@ -180,10 +296,22 @@ def _checked(content: Any, case: Case, layout: Layout) -> Answer:
             return Answer(left_out=str(refusal)[:160])
         if isinstance(content.get("before"), dict) or isinstance(content.get("after"), dict):
             return _of_a_step(content, case, layout)
-        values = from_mapping(content.get("expected", content), n)
+        values = from_mapping(_with_nulls(content.get("expected", content)), n)
     else:
         values = returned(content, case.network.sizes)
     return Answer(layout.take(values))
+
+
+def _with_nulls(mapping):
+    """The same with NaN for null, which JavaScript writes for it, within the array of a layer."""
+
+    def read(part):
+        return [*map(read, part)] if isinstance(part, list) else math.nan if part is None else part
+
+    def layers(value):
+        return [read(part) if isinstance(part, list) else part for part in value] if isinstance(value, list) else value
+
+    return {key: layers(value) for key, value in mapping.items()} if isinstance(mapping, dict) else mapping
 
 
 def _of_a_step(content, case, layout):
@@ -205,7 +333,7 @@ def _of_a_step(content, case, layout):
 def _weights(mapping, name, case, layout):
     if not isinstance(mapping, dict):
         raise Unreadable(f"{name} is missing; before and after are objects with W and b, a list for each layer")
-    found = layout.take(from_mapping(mapping, case.network.n_layers))
+    found = layout.take(from_mapping(_with_nulls(mapping), case.network.n_layers))
     for key, theirs, ours in zip("Wb", (found.W, found.b), (case.params.W, case.params.b), strict=True):
         shapes = None if theirs is None else [np.shape(part) for part in theirs]
         if shapes != [part.shape for part in ours]:
