@@ -90,8 +90,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             raise
     said = " ".join(str(message).split())
     said = said if len(said) <= LONGEST else f"{said[: LONGEST - 500]} … {said[-500:]}"
-    if not (_is_train(arguments) and status != 1 and _is_said_by_rank_0(said, status)):
-        print("error:", printable(said), file=sys.stderr)
+    if _is_train(arguments) and status != 1 and _is_said_by_rank_0(said, status):
+        return status
+    print("error:", printable(said), file=sys.stderr)
     return status
 
 
