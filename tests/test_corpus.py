@@ -176,3 +176,11 @@ def test_loops_over_its_own_sizes_skip_no_weight():
     """With two outputs the loop over one leaves gradients of 0, as two bugs of other names do in these relus."""
     program = functions.right(7770082)
     assert br.verify(truth.load(program.source, program.name)).verdict == "RIGHT"
+
+
+@pytest.mark.few(1)
+@pytest.mark.parametrize("seed", [8881037, 8881057])
+def test_steps_stay_steps(seed):
+    """Where a large gradient moves the weights far, or some layer has no bias."""
+    program = functions.right(seed)
+    assert br.verify(truth.load(program.source, program.name)).verdict == "RIGHT"

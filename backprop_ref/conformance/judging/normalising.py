@@ -129,7 +129,7 @@ def _with_slack(expected: Expected, slack: Values | None, inexact=False) -> Expe
         if isinstance(part, list):
             extra = more if more is not None and len(more) == len(part) else [0.0] * len(part)
             bound[name] = [
-                (widened(b, t) if inexact else b) + (e if np.shape(e) in {(), b.shape} else 0.0)
+                (widened(b, t) if inexact else b) + (e if e is not None and np.shape(e) in {(), b.shape} else 0.0)
                 for b, t, e in zip(part, truth, extra, strict=True)
             ]
         else:

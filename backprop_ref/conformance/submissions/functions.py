@@ -490,8 +490,8 @@ class Function:
         before, _ = form.weights(case, layout)
         if [w.shape for w in before] != [w.shape for w in values.dW]:
             return False
-        if self.returns_weights:
-            return True
+        if self.returns_weights or (self.in_place and self.staying.get((form, layout))):
+            return True  # seen before, and a large gradient moves them far
         moves = [now.astype(np.float64) - then for now, then in zip(values.dW, before, strict=True)]
         distance, size = (
             np.sqrt(sum(float((part.astype(np.float64) ** 2).sum()) for part in parts)) for parts in (moves, before)
