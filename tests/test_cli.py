@@ -103,6 +103,15 @@ def test_train_says_it_in_words(command, folder):
     assert float(history[-1]["loss"]) == results["history_last"]["loss"]
 
 
+def test_a_requirement_that_is_absent_is_said_in_a_line(folder, capsys, monkeypatch):
+    (folder / "table.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert run(["train", "table.parquet"]) == 2
+    assert capsys.readouterr().err == (
+        "error: pyarrow is not installed; pip install backprop-ref installs all that is needed\n"
+    )
+
+
 def test_run_folders_are_counted_up(train, folder):
     assert [train("xor", "--epochs", "1")["run_dir"] for _ in range(3)] == ["runs/xor-1", "runs/xor-2", "runs/xor-3"]
     assert train("iris", "--epochs", "1")["run_dir"] == "runs/iris-1"

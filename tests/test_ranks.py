@@ -46,6 +46,7 @@ class Threads:
         for other in range(self.size):
             if (self.rank, other) in self.boxes:
                 self.boxes[self.rank, other].put(None)
+        raise SystemExit(status)  # MPI's, too, does not come back, or this process ends at once
 
     def Isend(self, array, to):
         self.boxes[self.rank, to].put(array.copy())
@@ -222,7 +223,7 @@ def test_a_rank_that_fails_ends_all(capsys):
         return trained("numbers", "float64", "sgd", "numpy", "fast", comm, shuffle=stream(1, "shuffle"))
 
     found, aborted = on_threads(2, run)
-    assert aborted[0] == (1, 1) and isinstance(found[1], RuntimeError)
+    assert aborted[0] == (1, 1) and isinstance(found[1], SystemExit)
     assert "error: rank 1 of 2 ended, and so all do: RuntimeError: no more orders" in capsys.readouterr().err
 
 
@@ -332,6 +333,35 @@ def test_the_command_line_in_several_processes(tmp_path):
     assert status != 0 and "give a new folder" in text
     status, text = launch(2, "-m", "backprop_ref", "train", "iris", cwd=tmp_path)
     assert status != 0 and "shards=1 on 2 processes" in text
+
+
+@pytest.mark.more
+@pytest.mark.parametrize(
+    ("asked", "said", "expected"),
+    [
+        ("--nosuch", "No such option", 2),
+        ("--epochs x", "a whole number is needed", 2),
+        ("--optimizer adamw --l2 0.1", "decoupled weight decay", 2),  # where each looks at its data
+        ("--shards 1", "shards=1 on 2 processes", 2),  # in br.train
+        ("--run-dir file/run", "cannot be made", 2),  # on rank 0 alone
+        ("--optimizer sgd --learning-rate 1e300 --normalize none", "training diverged in epoch 1", 1),
+    ],
+)
+def test_a_mistake_is_said_once_as_in_one_process(asked, said, expected, tmp_path):
+    (tmp_path / "file").write_text("")
+    status, text = launch(2, "-m", "backprop_ref", "train", "iris", "--shards", 2, *asked.split(), cwd=tmp_path)
+    (line,) = text.splitlines()
+    assert status == expected and line.startswith("error: ") and said in line
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_mistake_that_one_process_makes_ends_the_others(wrong, tmp_path):
+    ranks = [["-m", "backprop_ref", "train", "iris", "--shards", 2] for _ in range(2)]
+    ranks[wrong][3] = "nosuch"
+    status, text = launch(1, *ranks[0], ":", "-n", 1, sys.executable, *ranks[1], cwd=tmp_path)
+    assert status == 2 and f"error: rank {wrong} of 2 ended, and so all do: unknown data set 'nosuch'" in text
+    assert text.count("error:") == 1
 
 
 @pytest.mark.more

@@ -71,7 +71,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except TrainingDiverged as error:
+    except TrainingDiverged as error:  # of several processes, rank 0 alone raises it
         message, status = error, 1
     except BackpropRefError as error:
         message, status = error, 2
@@ -82,13 +82,29 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         message, status = f"not enough memory: {error}; use fewer rows, smaller layers or float32", 2
     except Exception as error:
-        if not hasattr(error, "format_message"):
-            raise
         message, status = _said(error), 2
+        if message is None:
+            from backprop_ref.ranks.launched import end_all_started
+
+            end_all_started(error)
+            raise
     said = " ".join(str(message).split())
     said = said if len(said) <= LONGEST else f"{said[: LONGEST - 500]} … {said[-500:]}"
+    if _is_train(arguments) and status != 1 and _is_said_by_rank_0(said, status):
+        return status
     print("error:", printable(said), file=sys.stderr)
     return status
+
+
+def _is_train(arguments: Sequence[str] | None) -> bool:
+    """Whether it is the command whose processes, if there are several, do one thing together."""
+    return list(sys.argv[1:2] if arguments is None else arguments[:1]) == ["train"]
+
+
+def _is_said_by_rank_0(said: str, status: int) -> bool:
+    from backprop_ref.ranks.launched import is_said_by_rank_0
+
+    return is_said_by_rank_0(said, status)
 
 
 def _show_warning(message: object, *_: object, **__: object) -> None:
@@ -96,7 +112,13 @@ def _show_warning(message: object, *_: object, **__: object) -> None:
 
 
 def _said(error):
-    """An error of the command line itself, of a value in the words that the configuration's flags have."""
+    """An error of the command line itself, of a value in the words that the configuration's flags have; that a package
+    is absent. None for others."""
+    package = error.name if isinstance(error, ModuleNotFoundError) else None
+    if package is not None and not package.startswith("backprop_ref"):
+        return f"{package} is not installed; pip install backprop-ref installs all that is needed"
+    if not hasattr(error, "format_message"):
+        return None
     problems = getattr(error.__cause__, "errors", None)
     if problems is not None and getattr(error, "param", None) is not None:
         from backprop_ref.experiments.config import refused

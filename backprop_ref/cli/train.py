@@ -69,13 +69,12 @@ def train(dataset, config_file, flags):
     if config.data.folds is not None and config.data.fold is None and config.run.resume is None:
         return _folds(config)
     comm = launched.world()
-    with launched.together(comm):
-        if comm is not None and comm.rank > 0:
-            run_beside(config, comm)
-            return 0
-        warn_of_csv([config])
-        with ended_in_words(lambda: f"interrupted; {_how_to_go_on(config.run.dir)}"):
-            results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
+    if comm is not None and comm.rank > 0:
+        run_beside(config, comm)
+        return 0
+    warn_of_csv([config])
+    with ended_in_words(lambda: f"interrupted; {_how_to_go_on(config.run.dir)}"):
+        results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
     if config.run.json_:
         show.as_json(results)
     else:

@@ -27,6 +27,7 @@ from backprop_ref.files import check_output, create, json_text, open_in_place, p
 from backprop_ref.network.model_file import load
 from backprop_ref.parameters import Parameters
 from backprop_ref.random import Stream
+from backprop_ref.ranks.ranks import first
 from backprop_ref.text import printable
 from backprop_ref.traces.recorder import MOST_SAMPLES, Recorder
 from backprop_ref.traces.sinks import SINKS
@@ -268,12 +269,17 @@ def run(
     """
     experiment, backend, params = _ready(config, comm, progress)
     output, resume, log = config.run.output, config.run.resume, config.logging.file
-    check_log(log)
-    check_output("--output", output)
     opened = new_folder(config.run.dir, experiment.dataset.name, dump(config), log)
     if resume is not None:
         opened = resumed_folder(resume, dump(config), log)
-    with opened as folder:
+    with contextlib.ExitStack() as stack:
+
+        def open_folder() -> Path:
+            check_log(log)
+            check_output("--output", output)
+            return stack.enter_context(opened)
+
+        folder = first(comm, open_folder)
         config.run.dir = str(folder)
         results = _train(experiment, backend, params, folder, progress, announce, may_grow, comm)
     text, file = json_text(results) + "\n", folder / RESULTS
@@ -356,8 +362,10 @@ def how_to_train(experiment: Experiment) -> dict[str, Any]:
 def run_beside(config: Config, comm: Any) -> None:
     """What `run` is on the other ranks of `comm`: without folder, results and log."""
     experiment, backend, params = _ready(config, comm)
+    first(comm, None)  # rank 0 opens the run folder
     told = {**how_to_train(experiment), "resume": config.run.resume is not None, "run_dir": "of rank 0"}
-    train(experiment.network, params, *experiment.xy("train"), **told, backend=backend, comm=comm)
+    with contextlib.suppress(TrainingDiverged):  # which rank 0 says
+        train(experiment.network, params, *experiment.xy("train"), **told, backend=backend, comm=comm)
 
 
 def _check_fell(experiment, params, result, backend, folder):

@@ -1,16 +1,19 @@
 """Whether this process was started by mpiexec or the like, beside others."""
 
-import contextlib
 import os
-from collections.abc import Iterator
+import sys
+import time
 from typing import Any
 
-from backprop_ref.errors import InvalidInput, TrainingDiverged
-from backprop_ref.ranks.ranks import end_all
+from backprop_ref.errors import InvalidInput
+from backprop_ref.ranks.ranks import LATER_SECONDS, end_all, end_all_saying
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes there are: MPICH's and Intel's, Open MPI's, MVAPICH's; srun says PMI_SIZE, or
 with PMIx only a rank."""
+
+ALIKE_SECONDS, TAG = 2.0, 1
+"""How long a process that made a mistake waits for the others to make it, too; the tag of what it tells them."""
 
 
 def world() -> Any:
@@ -28,15 +31,30 @@ def world() -> Any:
     return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
 
 
-@contextlib.contextmanager
-def together(comm: Any) -> Iterator[None]:
-    """Inside, a process of a launch that fails ends all of them; a training that diverged has done so in each."""
+def is_said_by_rank_0(what: str, status: int) -> bool:
+    """Of a mistake that every process of this launch makes, rank 0 speaks, as if it were alone. One that another does
+    not make within `ALIKE_SECONDS` ends all of them: that may wait for this one for ever."""
     try:
-        yield
-    except TrainingDiverged:
-        if comm is None or comm.rank == 0:
-            raise
-    except BaseException as error:
-        if comm is not None:
-            end_all(comm, error)
-        raise
+        comm = world()
+    except InvalidInput:
+        return False
+    if comm is None:
+        return False
+    others = [rank for rank in range(comm.size) if rank != comm.rank]
+    for other in others:
+        comm.isend(what, other, TAG)
+    heard, until = {comm.rank: what}, time.monotonic() + ALIKE_SECONDS + LATER_SECONDS * (comm.rank > 0)
+    while len(heard) < comm.size:
+        if time.monotonic() > until:
+            end_all_saying(comm, what, status)
+        for other in others:
+            if other not in heard and comm.iprobe(other, TAG):
+                heard[other] = comm.recv(None, other, TAG)
+        time.sleep(0.01)
+    return comm.rank > 0 and what == heard[0]
+
+
+def end_all_started(error: BaseException) -> None:
+    """Ends all processes of this launch if MPI was started; else they do not wait for each other."""
+    if "mpi4py.MPI" in sys.modules and (comm := world()) is not None:
+        end_all(comm, error)

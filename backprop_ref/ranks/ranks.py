@@ -8,12 +8,13 @@ all ranks add at once, and the last one's is everybody's. MPI's own reductions b
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import numpy as np
 
@@ -168,18 +169,11 @@ class Ranks(Alone):
         return found
 
     def first(self, function: Callable[[], T]) -> T:
-        value, error = None, None
-        if self.rank == 0:
-            try:
-                value = function()
-            except Exception as raised:
-                error = raised
-        value, found = self._comm.bcast((value, error))
-        if found is not None:
-            self._common = error or found
-            raise self._common
-        result: T = value
-        return result
+        try:
+            return first(self._comm, function)
+        except Exception as error:
+            self._common = error
+            raise
 
     def any(self, flag: bool) -> bool:
         return any(self._comm.allgather(bool(flag)))
@@ -208,14 +202,40 @@ class Ranks(Alone):
             self._comm.Free()
 
 
-def end_all(comm: Any, error: BaseException) -> None:
+def first(comm: Any, function: Callable[[], T] | None) -> T:
+    """Called on rank 0 alone; what it gives, or the error that it raises, on all ranks; `comm` may be None."""
+    value, error = None, None
+    if comm is None or comm.rank == 0:
+        try:
+            value = function() if function else None
+        except Exception as raised:
+            error = raised
+    found = error
+    if comm is not None:
+        value, found = comm.bcast((value, error))
+    if found is not None:
+        raise error or found
+    result: Any = value
+    given: T = result
+    return given
+
+
+def end_all(comm: Any, error: BaseException) -> NoReturn:
     """Says what failed on this rank, and ends every rank with a status that is not 0."""
     if comm.rank > 0:
         time.sleep(LATER_SECONDS)
     if not isinstance(error, BackpropRefError | SystemExit | KeyboardInterrupt):
         traceback.print_exception(error)
-    what = str(error) if isinstance(error, BackpropRefError) else f"{type(error).__name__}: {error}".rstrip(": ")
+    is_a_mistake = isinstance(error, BackpropRefError)
+    end_all_saying(
+        comm, str(error) if is_a_mistake else f"{type(error).__name__}: {error}".rstrip(": "), 1 + is_a_mistake
+    )
+
+
+def end_all_saying(comm: Any, what: str, status: int) -> NoReturn:
+    """Ends every rank, with one line and a status."""
     message = " ".join(f"error: rank {comm.rank} of {comm.size} ended, and so all do: {what}".split())
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
-    comm.Abort(1)
+    comm.Abort(status)
+    os._exit(status)  # MPICH's Abort comes back before its launcher ends this process, which may say no more
