@@ -19,6 +19,8 @@ from backprop_ref.conformance.measuring.unknown_loss.own_terms import by_penalty
 from backprop_ref.conformance.outcomes.outcome import WRONG
 from backprop_ref.conformance.submissions.conventions import Factor
 
+FIRST_DIGITS = "your loss is right in its first digits only, as with an ε in its logarithm"
+
 
 def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     """The judgement on gradients with a loss."""
@@ -141,7 +143,7 @@ def _almost(batches, near, search):
         factor = loss_factor(batches, forward, tolerance=ALMOST)
         if factor is not None and not factor[1]:
             judgement = known(batches, forward, *factor, search=search)
-            note = "your loss is right in its first digits only, as with an ε in its logarithm"
+            note = FIRST_DIGITS
             if judgement.verdict != WRONG:
                 note += "; its gradient is right"
             return judgement._replace(notes=(*judgement.notes, note))
