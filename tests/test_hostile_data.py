@@ -220,3 +220,15 @@ def test_weights_of_a_type_that_onnx_has_not(tmp_path):
     (tmp_path / "m.onnx").write_bytes(proto.SerializeToString())
     with pytest.raises(br.InvalidInput, match="cannot be read"):
         br.from_onnx(tmp_path / "m.onnx")
+
+
+def test_a_block_that_memory_does_not_hold_is_no_bad_file(tmp_path, monkeypatch):
+    parquet()(tmp_path)
+    part = br.open_folder(tmp_path, block_rows=20).parts(test_size=0.0, readers=0)["train"]
+
+    def short(*given):
+        raise pa.ArrowMemoryError("realloc of size 67108864 failed")
+
+    monkeypatch.setattr(files.ParquetFiles, "_table", short)
+    with pytest.raises(br.InvalidInput, match=r"part\.parquet: .* does not fit into memory; give fewer rows by"):
+        list(part.each(range(3), "float64"))

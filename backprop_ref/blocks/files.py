@@ -528,6 +528,9 @@ class ArrowFiles(Files):
             yield
         except InvalidInput:
             raise
+        except MemoryError:  # Arrow's is one of these, too
+            way = f"give fewer rows by {ask('--block-rows')}, or write it again in smaller row groups"
+            raise InvalidInput(f"{path}: a block of it does not fit into memory; {way}") from None
         except (pa.ArrowException, OSError, ValueError) as error:
             said = " ".join(str(error).split())[:120]
             raise InvalidInput(f"{path}: cannot be read ({said}); write it again") from None
