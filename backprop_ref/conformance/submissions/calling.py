@@ -202,12 +202,14 @@ def _from_file(place, name):
     if name == SCRIPT:
         return _as_a_whole(path)
     with contextlib.suppress(SyntaxError, ValueError):
-        if changes_weights(ast.parse(path.read_bytes()), name) and hasattr(whole := _as_a_whole(path, name), name):
+        if changes_weights(ast.parse(path.read_bytes(), path.name), name) and hasattr(
+            whole := _as_a_whole(path, name), name
+        ):
             return whole
     module = _module(path)
     try:
         with _limited(PATIENCE):
-            tree = ast.parse(path.read_bytes())
+            tree = ast.parse(path.read_bytes(), path.name)
             one_epoch(tree)
             exec(compile(tree, str(path), "exec"), vars(module))
     except (KeyboardInterrupt, SyntaxError, ImportError):
@@ -246,7 +248,7 @@ def _is_another(path):
 
 def _defined(path):
     """The module of a file without the training at its top level, which is a function in it."""
-    tree, module = ast.parse(path.read_bytes()), _module(path)
+    tree, module = ast.parse(path.read_bytes(), path.name), _module(path)
     with _limited(PATIENCE):
         define(tree, vars(module), str(path))
     if (loop := Loop.of(tree)) is not None:
@@ -258,7 +260,7 @@ def _as_a_whole(path, name=""):
     """A module with the script as a class in it: under the name of the function that trains, if one is to be called."""
     module = _module(path)
     with _limited(PATIENCE):
-        if (found := as_class(ast.parse(path.read_bytes()), str(path), name)) is not None:
+        if (found := as_class(ast.parse(path.read_bytes(), path.name), str(path), name)) is not None:
             vars(module)[name or SCRIPT] = found
     return module
 
