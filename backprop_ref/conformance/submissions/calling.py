@@ -202,9 +202,8 @@ def _from_file(place, name):
     if name == SCRIPT:
         return _as_a_whole(path)
     with contextlib.suppress(SyntaxError, ValueError):
-        if changes_weights(ast.parse(path.read_bytes(), path.name), name) and hasattr(
-            whole := _as_a_whole(path, name), name
-        ):
+        tree = ast.parse(path.read_bytes(), path.name)
+        if changes_weights(tree, name) and hasattr(whole := _as_a_whole(path, name), name):
             return whole
     module = _module(path)
     try:
