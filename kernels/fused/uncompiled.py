@@ -109,6 +109,11 @@ def _layer_of(table: Any, index: int) -> Layer:
     return Layer(*table[n * index : n * (index + 1)].tolist())
 
 
+def _source(function: Any) -> Any:
+    """A function as it is written; where NUMBA_DISABLE_JIT is set, Numba leaves it so."""
+    return getattr(function, "py_func", function)
+
+
 def _add_to(n: int, total: Any, more: Any) -> None:
     total[:n] += more[:n]
 
@@ -127,10 +132,10 @@ WORDS = Words(
     merged=lambda function: function,
     at=lambda array, offset: array[offset:],
     layer_of=_layer_of,
-    settings_of=epochs.settings_of.py_func,
+    settings_of=_source(epochs.settings_of),
     add_to=_add_to,
     put=_put,
     scale=_scale,
     all_finite=lambda n, x: bool(np.isfinite(x[:n]).all()),
-    weight_of=epochs.weight_of.py_func,
+    weight_of=_source(epochs.weight_of),
 )
