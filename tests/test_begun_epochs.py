@@ -92,6 +92,7 @@ def test_from_batch_to_batch(tmp_path, monkeypatch, backends, numerics, how):
     assert br.load_state(tmp_path / "run").begun is None
 
 
+@pytest.mark.few(1)
 @pytest.mark.cuda_host
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.Adam(0.01)], ids=["sgd", "adam"])
 def test_on_a_gpu(tmp_path, stopping, optimizer):

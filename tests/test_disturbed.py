@@ -37,7 +37,7 @@ OFTEN = [
 ]
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("disturbance", "run", "step"), OFTEN)
 def test_disturbed_here_and_there(tmp_path, disturbance, run, step):
     check(tmp_path, disturbance, run, step)

@@ -173,7 +173,7 @@ def test_a_right_one(as_json):
 
 
 def test_a_wrong_one_is_named(as_json):
-    status, report = as_json("theirs.py:summed")
+    status, report = as_json("theirs.py:summed", *FEW)
     assert (status, report["exit"], report["verdict"]) == (1, 1, "WRONG")
     (found,) = report["findings"]
     assert (found["id"], found["confidence"], found["layers"]) == ("missing-mean", "certain", [0, 1])
