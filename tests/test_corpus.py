@@ -184,3 +184,9 @@ def test_right_programs_that_were_once_called_wrong(seed):
     """A large gradient moves the weights far; some layer has no bias; an ε is more of the loss in other sizes."""
     program = functions.right(seed)
     assert br.verify(truth.load(program.source, program.name)).verdict == "RIGHT"
+
+
+def test_a_db_that_is_no_array_in_one_layer_is_compared():
+    """Answers are told apart though one layer's db has another shape than its b."""
+    program = functions.wrong("of one layer 8", "single", lambda rng: (BY_ID["bias-not-summed"],))
+    assert br.verify(truth.load(program.source, program.name)).verdict == "WRONG"

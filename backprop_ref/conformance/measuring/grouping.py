@@ -43,8 +43,12 @@ def same_answer(one, two):
         return one is two
     lists = [(one.values.dW, two.values.dW), (one.values.db, two.values.db)]
     same_loss = one.loss == two.loss or (one.loss != one.loss and two.loss != two.loss)  # NaN is like NaN
-    same_bits = partial(np.array_equal, equal_nan=True)
-    return same_loss and all((a is None) == (b is None) and (a is None or all(map(same_bits, a, b))) for a, b in lists)
+    return same_loss and all((a is None) == (b is None) and (a is None or all(map(_alike, a, b))) for a, b in lists)
+
+
+def _alike(one, two):
+    """Whether two arrays are equal, or neither is there: a db of another shape than b is left out."""
+    return one is two or (one is not None and two is not None and np.array_equal(one, two, equal_nan=True))
 
 
 def measured(ask, submission, form, target, network):
