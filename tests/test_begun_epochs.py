@@ -92,9 +92,9 @@ def test_from_batch_to_batch(tmp_path, monkeypatch, backends, numerics, how):
     assert br.load_state(tmp_path / "run").begun is None
 
 
-@pytest.mark.few(1)
 @pytest.mark.cuda_host
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.Adam(0.01)], ids=["sgd", "adam"])
+@pytest.mark.more
 def test_on_a_gpu(tmp_path, stopping, optimizer):
     """To the bits of the reference, part by part, whichever of the two does them."""
     try:

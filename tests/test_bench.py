@@ -327,6 +327,7 @@ def test_the_page_says_where_and_what(result):
         assert title in html and any(title in each for each in charts_of(result))
 
 
+@pytest.mark.more
 def test_charts_show_what_was_measured(result):
     charts = charts_of(result)
     lines = {line["name"]: line for line in charts["Time per training step, float64"]["data"]}

@@ -103,6 +103,7 @@ def test_no_false_alarm_in_ten_thousand_networks(dtype):
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), dtype=st.sampled_from(["float64", "float32"]))
+@pytest.mark.more
 def test_naive_steps_are_within_the_bounds(seed, dtype):
     case, way = random_case(seed, dtype), Naive(seed, dtype)
     assume(largest_z_on_the_way(case) <= 2 * LARGEST_Z[dtype])  # far beyond it naive formulas overflow

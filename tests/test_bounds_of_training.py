@@ -86,6 +86,7 @@ def trained(how, dtype, **further):
 @pytest.mark.seldom(backend="numba", dtype="float32")
 @each_dtype
 @each_addition
+@pytest.mark.few(9)
 def test_every_backend_trains_within_the_bounds(backend, added, dtype):
     assert not outside(trained(ADDED[added], dtype, backend=backend), *exact_and_bounds(ADDED[added], dtype))
 
@@ -115,6 +116,7 @@ PLAIN = br.Network(NETWORK.sizes, NETWORK.activations, "cross_entropy")
 
 
 @each_addition
+@pytest.mark.few(5)
 def test_naive_code_is_within_the_bounds(added):
     """Other orders of sums, other forms, norms in the working precision."""
     how = ADDED[added]
@@ -143,6 +145,7 @@ def slightly_otherwise(how, factor):
 
 @pytest.mark.parametrize(("dtype", "planted"), [("float64", 2e-12), ("float32", 2e-3)])
 @pytest.mark.parametrize("added", [name for name in ADDED if name != "smoothing"])
+@pytest.mark.few(5)
 def test_what_is_slightly_otherwise_is_outside(added, dtype, planted):
     """After six steps; and so is an entry that is beyond its bound by a hundredth."""
     exact, bounds = exact_and_bounds(ADDED[added], dtype)

@@ -286,7 +286,7 @@ def test_functions_elsewhere(name):
     function.afresh()
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", SEPARATE_CLASSES)
 def test_classes_elsewhere(name):
     made = Separate(f"{stranger_models.__file__}:{name}", 10.0)

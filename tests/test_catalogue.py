@@ -146,6 +146,7 @@ def test_the_weights_after_the_steps_are_enough(bug):
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.025, 1.0 / 3.0])
+@pytest.mark.few(1)
 def test_a_number_is_worked_out(rate):
     found = diagnose(evidence([BY_ID["updated-weights"].fitted[0]], GRADIENTS, number=rate))
     assert [(finding.id, finding.confidence) for finding in found] == [("updated-weights", "certain")]

@@ -257,6 +257,7 @@ CAPTURED = {"capture_output": True, "text": True}
 
 
 @pytest.mark.parametrize("at", [1, 40, 150, 260, 380])
+@pytest.mark.few(2)
 def test_ctrl_c_while_the_command_starts(folder, at):
     """At the n-th import: numpy's, our own, pydantic's."""
     done = subprocess.run([sys.executable, "-c", PRESSED, "bin/backprop-ref", str(at)], check=False, **CAPTURED)

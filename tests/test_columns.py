@@ -610,6 +610,7 @@ def test_numbers_of_a_large_file_are_read_at_once(monkeypatch):
     assert br.read_table(write(thousands), decimal=",").x[0, 0] == 100000
 
 
+@pytest.mark.more
 def test_codes_whose_zeros_come_late_in_a_large_file_are_no_numbers(monkeypatch):
     monkeypatch.setattr(csv_file, "LARGE_BYTES", 100)
     monkeypatch.setattr(csv_file, "HEAD_BYTES", 1000)

@@ -62,7 +62,6 @@ def test_updates_have_to_round_under_fast_numerics_too(check):
     assert check.kernels(text, fast=False) == (names, names)
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("product", "options", "operation"),
     [
@@ -70,6 +69,7 @@ def test_updates_have_to_round_under_fast_numerics_too(check):
         ("rate.value * g_i[i].value", (), "mul.f64"),
     ],
 )
+@pytest.mark.more
 def test_a_planted_product_that_is_or_may_be_fused_is_found(check, product, options, operation):
     """By whichever CUDA compiler is here."""
     try:

@@ -30,6 +30,7 @@ def gpu(request):
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.few(1)
 def test_elementary_functions_have_the_bits_of_numpy(gpu, dtype):
     """Over the sweeps whose hash is pinned for NumPy."""
     functions = ("exp", "log", "log1p", "tanh")

@@ -72,6 +72,7 @@ def test_every_tensor_has_the_bits_of_numpy(gpu, dtype):
 
 @each_dtype
 @pytest.mark.parametrize("batch", BATCHES[:-1])
+@pytest.mark.few(1)
 def test_every_tensor_of_other_batches_has_the_bits_of_numpy(gpu, batch, dtype):
     """One sample, and five, for every sixth network."""
     check_networks(gpu, itertools.islice(networks(), batch, None, 6), batch, dtype)
@@ -103,9 +104,9 @@ def check_trained(backend, chosen, optimizer, dtype):
         assert_identical(trained(backend, network, optimizer, dtype), once_trained(network, optimizer, dtype), about)
 
 
-@pytest.mark.few(1)
 @each_dtype
 @each_optimizer
+@pytest.mark.more
 def test_weights_after_50_steps_have_the_bits_of_numpy(gpu, optimizer, dtype):
     """With every pair of loss and output; steps are launched by the backend's own trainer."""
     check_trained(gpu, some_networks(OPTIMIZERS.index(optimizer) + DTYPES.index(dtype)), optimizer, dtype)
@@ -160,6 +161,7 @@ def test_subnormal_numbers_survive_shards_and_any_upstream_gradient(gpu, dtype):
 
 
 @each_dtype
+@pytest.mark.few(1)
 def test_nan_passes_through(gpu, dtype):
     """Wherever the reference has NaN, and nowhere else."""
     numpy = REFERENCE
@@ -217,6 +219,7 @@ def test_steps_are_captured_once_and_played(gpu, monkeypatch):
 
 
 @each_dtype
+@pytest.mark.more
 def test_where_cuda_refuses_to_capture_steps_are_launched(gpu, monkeypatch, dtype):
     def refuse(stream):
         raise host_cupy.CUDARuntimeError("cudaErrorStreamCaptureUnsupported")
@@ -294,6 +297,7 @@ def test_training_through_the_command_surface(gpu):
 
 
 @each_dtype
+@pytest.mark.few(1)
 def test_a_fast_step_is_within_the_bounds(gpu, dtype):
     """One step of the trainer with rate 1: what it takes off the parameters is the gradient."""
     network = br.Network([3, 5, 2], ["tanh", "softmax"], "ce")
@@ -393,7 +397,7 @@ def planted(gpu, monkeypatch):
     return make
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("error", PLANTED)
 def test_a_planted_error_is_caught(planted, error):
     """By the comparison of all tensors with NumPy's, on sizes no multiple of a tile."""
@@ -403,6 +407,7 @@ def test_a_planted_error_is_caught(planted, error):
             check_networks(backend, [br.Network([33, 17, 19], [hidden, "softmax"], "ce")], 41, "float64")
 
 
+@pytest.mark.more
 def test_shared_memory_that_was_not_written_is_noticed(planted):
     """Were it 0, the sum of one row's terms would be right."""
     backend = planted("i < n_terms && i < i0 + THREADS; ++i", "i < i0 + THREADS; ++i")

@@ -548,6 +548,7 @@ def unsummed(case, values):
         (unsummed, "bias-not-summed"),
     ],
 )
+@pytest.mark.few(2)
 def test_penalties_and_shapes(change, bug):
     assert named(diagnose(changed(change))) == [(bug, "certain")]
 

@@ -37,8 +37,8 @@ OFTEN = [
 ]
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize(("disturbance", "run", "step"), OFTEN)
+@pytest.mark.more
 def test_disturbed_here_and_there(tmp_path, disturbance, run, step):
     check(tmp_path, disturbance, run, step)
 
@@ -49,8 +49,8 @@ def test_disturbed_everywhere(tmp_path, disturbance, run):
     check(tmp_path, disturbance, run)
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("run", ["looked_at", "by_command"])
+@pytest.mark.more
 def test_a_disk_that_is_full(tmp_path, run):
     """File systems of one page and more, mounted where only this test sees them."""
     alone = ["unshare", "--user", "--map-root-user", "--mount"]

@@ -22,7 +22,7 @@ every_dtype = pytest.mark.parametrize("dtype", DTYPES)
 every_function = pytest.mark.parametrize("name", NAMES)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @every_dtype
 @pytest.mark.parametrize("name", LIMITS)
 def test_error_against_mpmath(name, dtype):

@@ -51,6 +51,7 @@ def compiled(tmp_path_factory):
     return program
 
 
+@pytest.mark.more
 def test_the_c_program_is_right_and_exact_on_every_float64_vector(verify, compiled):
     status, report = verify("--command", compiled)
     assert (status, report["verdict"], set(report["vectors"])) == (0, "RIGHT", {"EXACT", "NOT JUDGED"})

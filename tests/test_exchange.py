@@ -118,6 +118,7 @@ def one_of_each():
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("network", NETWORKS, ids=label)
+@pytest.mark.few(2)
 def test_programs_have_the_bits_of_reproducible_numerics(network, dtype):
     params, x = parameters(network, dtype=dtype), hard_rows(network)
     want = br.predict(network, params, x, backend="numpy", numerics="reproducible")
@@ -163,6 +164,7 @@ def tables():
         ("numbers", ["--target", "price,cost"]),
     ],
 )
+@pytest.mark.few(2)
 def test_programs_take_the_tables_numbers(name, flags, capsys):
     Path("t.csv").write_text(tables())
     asked = [
@@ -553,6 +555,7 @@ def test_sklearn(kind):
 
 
 @pytest.mark.parametrize("loss", ["log_loss", "hinge"])
+@pytest.mark.few(1)
 def test_our_own_estimator_and_the_class_that_its_programs_name(loss):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

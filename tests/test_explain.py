@@ -337,6 +337,7 @@ def explained(capsys, *arguments, status=0):
     return out if status == 0 else err
 
 
+@pytest.mark.more
 def test_sixty_columns_no_colour_and_a_pipe():
     done = subprocess.run(
         [*PROGRAM, "explain", "xor", "--sample", "2"],
@@ -350,6 +351,7 @@ def test_sixty_columns_no_colour_and_a_pipe():
     assert "neuron 3 of layer 0" in done.stdout
 
 
+@pytest.mark.more
 def test_an_output_without_greek_letters():
     done = subprocess.run(
         [*PROGRAM, "explain", "xor"],

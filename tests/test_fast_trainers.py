@@ -169,7 +169,7 @@ def test_every_network(network, kind, dtype):
     check_steps(kind, network, br.SGD(0.05), dtype, batch_size=5, rows=13)
 
 
-@pytest.mark.few(8, 60)
+@pytest.mark.few(4, 60)
 @pytest.mark.together("kind", "optimizer")
 @each_program
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
@@ -181,6 +181,7 @@ def test_every_optimizer(optimizer, kind, dtype, batch_size, shards):
 
 @each_program
 @pytest.mark.parametrize("sizes", [[2, 4, 1], [1, 1], [1, 1, 1], [3, 1, 4], [5, 3, 5], [4, 19, 1, 33]], ids=str)
+@pytest.mark.few(3)
 def test_odd_sizes(sizes, kind, dtype):
     network = Network(sizes, ["sigmoid"] * (len(sizes) - 1), "sse")
     for batch_size in (1, 3, 8):

@@ -142,6 +142,7 @@ def test_what_is_replaced_keeps_its_permissions(folder):
     assert [path.name for path in folder.iterdir()] == ["f"]
 
 
+@pytest.mark.more
 def test_of_many_processes_one_makes_the_file(folder):
     program = (
         "import sys\nfrom backprop_ref.files import create\nprint('ready', flush=True)\nsys.stdin.read()\n"
@@ -397,8 +398,8 @@ def test_the_library_follows_no_link_either(outside, name):
     assert tree(outside) == before
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["results.json", "trace.bin", "logs/app.log"])
+@pytest.mark.more
 def test_a_process_refuses_a_link(folder, run, outside, name):
     (run / name).unlink()
     (run / name).symlink_to(outside / "new")
@@ -410,6 +411,7 @@ def test_a_process_refuses_a_link(folder, run, outside, name):
 
 
 @pytest.mark.parametrize("name", FILES)
+@pytest.mark.few(3)
 def test_a_second_name_of_a_runs_file_keeps_its_content(run, outside, capfd, name):
     """As a backup has it: what is written in place is refused, and the others part."""
     os.link(run / name, outside / "backup")
@@ -487,6 +489,7 @@ def writes(file):
                 yield name
 
 
+@pytest.mark.more
 def test_files_are_written_in_one_place():
     """`files.py` writes; others open to read, or with x, which goes over nothing."""
     roots = {PACKAGE: "", Path(br.kernels.__file__).parent: "kernels/"}

@@ -126,6 +126,7 @@ def reported(path):
     report(open_trace(path))
 
 
+@pytest.mark.more
 def test_every_entry_of_a_trace_may_be_anything(tmp_path, traced):
     header, records = traced
     assert survives(reported, written(tmp_path, header, records))
@@ -133,6 +134,7 @@ def test_every_entry_of_a_trace_may_be_anything(tmp_path, traced):
     assert 0 < sum(accepted) < len(accepted) / 3  # such as another name, or a number for a number
 
 
+@pytest.mark.more
 def test_every_byte_of_a_trace_may_be_anything(tmp_path, traced):
     header, records = traced
     whole, chance = written(tmp_path, header, records).read_bytes(), random.Random(1)
@@ -244,6 +246,7 @@ def gathered(*folders):
 
 
 @pytest.mark.parametrize("first", [0, *map(more, range(1, 6))])
+@pytest.mark.more
 def test_results_may_be_anything(foreign, first):
     """Every sixth change of them."""
     path = foreign / "results.json"
@@ -302,6 +305,7 @@ def test_what_a_history_may_not_be(foreign, text):
         "\0",
     ],
 )
+@pytest.mark.few(4)
 def test_what_a_configuration_may_not_say(foreign, a_run, text):
     (foreign / "config.yaml").write_text(text)
     assert not survives(gathered, foreign, a_run)
@@ -386,7 +390,7 @@ def test_what_a_checkpoint_says_may_be_anything(foreign, entry, reader):
     assert not all(accepted)
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "command", [["evaluate"], ["explain"], ["report"], ["train", "--epochs", "4", "--resume"]], ids=str
 )
@@ -419,6 +423,7 @@ def test_a_checkpoint_whose_words_are_no_json(foreign, text):
         br.load(foreign)
 
 
+@pytest.mark.more
 def test_tensors_of_a_checkpoint_may_have_any_shape_and_type(foreign, capsys):
     tensors, metadata = opened(foreign / CHECKPOINT)
     for name, tensor in tensors.items():

@@ -176,6 +176,7 @@ def test_each_error_of_a_loss_by_itself_is_its_derivative(loss, signs):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("wrong", [lambda a: a * 2, lambda a: a + 1, lambda a: -a], ids=["twice", "more", "sign"])
+@pytest.mark.few(6)
 def test_a_wrong_backward_formula_is_noticed(name, wrong):
     rule, z, da = ACTIVATIONS[name], symbols("z", ["positive"] * WIDTH), symbols("da")
     planted = wrong(rule.backward(M, z, rule.forward(M, z), da))

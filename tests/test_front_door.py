@@ -55,6 +55,7 @@ def gradients(network, weights, biases, x, y):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", more("cp1252"), more("cp932")])
+@pytest.mark.more
 def test_no_command_dies_of_an_encoding(encoding):
     Path("mine.py").write_text(MINE)
     Path("größe.csv").write_text("größe;t\n1,5;0,5\n2,5;1,5\n", encoding="utf-8")

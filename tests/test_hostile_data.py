@@ -131,6 +131,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.few(12)
 def test_a_hostile_folder_is_refused_in_a_line(tmp_path, name):
     make, said = HOSTILE[name]
     make(tmp_path)

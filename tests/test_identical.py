@@ -135,7 +135,7 @@ def test_a_difference_is_named():
 # Gradients.
 
 
-@pytest.mark.few(3, 8)
+@pytest.mark.few(2, 8)
 @each_dtype
 @pytest.mark.parametrize("batch", BATCHES)
 def test_every_tensor_has_the_same_bits(other, batch, dtype, request):
@@ -177,7 +177,7 @@ def cases(draw):
     return network, params, x * params.dtype.type(2.0 ** draw(scale)), y, da, draw(st.integers(1, 11))
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", OTHERS)
 def test_any_network_has_the_same_bits(name):
     @settings(max_examples={"numba": 150, "numba_shared": 10}.get(name, 30), deadline=None, database=None)
@@ -405,6 +405,7 @@ def test_full_runs_have_their_pinned_hash(name, data, epochs):
 
 @pytest.mark.parametrize("name", ["numpy", *OTHERS])
 @pytest.mark.parametrize(("data", "epochs"), SHORT)
+@pytest.mark.few(4)
 def test_short_runs_have_their_pinned_hash(name, data, epochs):
     check_run(name, data, epochs)
 
@@ -449,6 +450,7 @@ def hashes_elsewhere(backend, count=None, **variables):
 
 
 @pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.few(1)
 def test_hashes_do_not_depend_on_numpys_processor_features(left):
     """All features beyond the baseline off, or all but the first; and another kernel of OpenBLAS, and one thread."""
     features = simd_found()[left:]
@@ -458,6 +460,7 @@ def test_hashes_do_not_depend_on_numpys_processor_features(left):
     assert hashes_elsewhere("numpy", NPY_DISABLE_CPU_FEATURES=" ".join(features), **blas) == PINNED_GRADIENTS
 
 
+@pytest.mark.more
 def test_hashes_do_not_depend_on_numbas_processor(tmp_path):
     """Compiled for any processor of this kind, that is without AVX and FMA, and for one thread."""
     generic = {"NUMBA_CPU_NAME": "generic", "NUMBA_NUM_THREADS": "1", "NUMBA_CACHE_DIR": str(tmp_path)}

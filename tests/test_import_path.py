@@ -144,6 +144,7 @@ def trapped(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["", "train", *(more(name) for name in command_line().commands if name != "train")])
+@pytest.mark.few(1)
 def test_help_imports_nothing_from_the_current_folder(trapped, name):
     status, said = trapped(*filter(None, [name]), "--help")
     assert (status, "Usage: backprop-ref" in said) == (0, True)
@@ -365,7 +366,6 @@ def test_the_same_name_from_the_user_allows_it(foreign, monkeypatch, line, how):
     assert ran(foreign) == ["ours.ran"]
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "line",
     [
@@ -376,6 +376,7 @@ def test_the_same_name_from_the_user_allows_it(foreign, monkeypatch, line, how):
         "predict run --data-path iris.csv",
     ],
 )
+@pytest.mark.more
 def test_what_only_reads_a_run_does_not_care_for_its_backend(foreign, line):
     assert run(["data", "iris", "--out", "iris.csv"]) == 0
     assert run(line.split()) == 0

@@ -73,6 +73,7 @@ print(here.train(f"{place}/run", resume=True).params.sha256())
 
 
 @pytest.mark.parametrize(("how", "why"), [("full", "No space left on device"), ("read-only", "Read-only file system")])
+@pytest.mark.few(1)
 def test_a_disk_that_takes_no_more(tmp_path, how, why):
     """Mounted where only this test sees it."""
     (tmp_path / "disk").mkdir()

@@ -72,7 +72,6 @@ def cut_and_wrong(theta, x, y):
     return loss, gradient
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("function", "sizes"),
     [
@@ -80,6 +79,7 @@ def cut_and_wrong(theta, x, y):
         *((cut_for_one_sample, (3, 3, 1)), (cut_to_its_end, (2, 3, 1))),
     ],
 )
+@pytest.mark.more
 def test_sizes_that_are_written_into_code_are_found(function, sizes):
     outcome = br.verify(function)
     assert outcome.verdict in ACCEPTED
@@ -104,6 +104,7 @@ def test_sizes_that_fit_nothing_end_the_search_in_time():
 
 
 @pytest.mark.parametrize("condition", ["", "    if len(weights[0]) == 7:\n        return 0.0\n"])
+@pytest.mark.few(1)
 def test_what_is_raised_for_any_sizes_ends_the_search_unless_there_is_a_condition(condition, monkeypatch):
     space, looked = {}, []
     exec(f"def always(weights, biases, x, y):\n{condition}    return weights[0].nothing\n", space)
@@ -180,6 +181,7 @@ def classes(x, y, W1, b1, W2, b2):
 
 
 @pytest.mark.parametrize("function", [vector_of_labels, plus_and_minus, classes])
+@pytest.mark.few(1)
 def test_labels_in_another_form(function):
     assert br.verify(function).verdict in ACCEPTED
 
@@ -204,6 +206,7 @@ def numbers_and_a_slope_too_few(weights, biases, X, Y):
     return [X.T @ back, h.T @ error], [back.sum(0), error.sum(0)]
 
 
+@pytest.mark.more
 def test_labels_of_one_output_are_numbers_in_whichever_order_gradients_are_read():
     assert br.verify(numbers_in_lists).verdict in ACCEPTED
     wrong = br.verify(numbers_and_a_slope_too_few)

@@ -97,8 +97,8 @@ def test_what_is_linked_into_other_code_refuses_python():
         inner(2.0)
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize(("dtype", "first"), [("float64", 0), ("float32", 1), more("float64", 1), more("float32", 0)])
+@pytest.mark.more
 def test_compiled_code_stays_in_its_dtype_and_fuses_nothing(dtype, first):
     """No float64 in float32 code, no fast-math flag, no fused multiply-add: by type, by LLVM and by instruction.
 
@@ -249,9 +249,9 @@ print(function(3.0), sum(function.stats.cache_hits.values()))
 """
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("damage", [b"", b"damaged", bytes(100)], ids=["empty", "text", "zeros"])
 @pytest.mark.parametrize("kind", ["*.nbi", "*.nbc"])
+@pytest.mark.more
 def test_a_damaged_file_is_written_anew(kind, damage, tmp_path):
     program = tmp_path / "square.py"
     program.write_text(SQUARE)

@@ -58,7 +58,7 @@ def loaded(path, source):
     return module
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("old", "new", "bug"),
     [

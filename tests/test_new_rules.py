@@ -72,6 +72,7 @@ print("trained")
         seldom("fixed", "reproducible", "float32"),
     ],
 )
+@pytest.mark.few(1)
 def test_it_trains(kind, numerics, dtype):
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
     command = [sys.executable, "-c", PROGRAM, kind, numerics, dtype]

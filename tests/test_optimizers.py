@@ -62,7 +62,7 @@ OPTIMIZERS = [
 ]
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 @given(data=st.data())
 def test_steps_equal_the_formulas_to_the_bit(optimizer, data):

@@ -86,6 +86,7 @@ def report(runs, tmp_path, capsys):
 # ---- the file ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.more
 def test_one_file_of_bearable_size_that_asks_for_nothing_else(report):
     for names in (("encoder",), ("encoder", "xor", "digits", "iris")):
         html = report(*names).read_text(encoding="utf-8")
@@ -180,6 +181,7 @@ def test_the_networks_here_have_every_usual_activation_and_loss():
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 @pytest.mark.parametrize("network", [rare_network(), *OF_RARE_LOSSES], ids=label)
+@pytest.mark.few(4)
 def test_the_script_computes_what_rare_formulas_say(network):
     """a and delta of each layer, to rounding."""
     params, (x, y) = parameters(network), samples(network, 1)

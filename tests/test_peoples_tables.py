@@ -98,6 +98,7 @@ TABLES = {
 
 
 @pytest.mark.parametrize("name", TABLES)
+@pytest.mark.few(2)
 def test_trained_and_predicted_after_one_message_at_most(name, capsys):
     rows_of, sep, target, metric, least = TABLES[name]
     rows = list(rows_of(random.Random(1)))

@@ -262,6 +262,7 @@ def for_squares(case):
 
 
 @pytest.mark.parametrize("made_for", [for_one_network, for_squares, lambda case: case])
+@pytest.mark.few(1)
 def test_what_a_program_is_made_for_is_found_out(told, made_for):
     right = verify_submission(told(lambda case: written(backprop(made_for(case)), shortest)))
     assert right.verdict == "RIGHT", right
@@ -273,6 +274,7 @@ def test_what_a_program_is_made_for_is_found_out(told, made_for):
 
 @pytest.mark.parametrize("form", [lambda number: f"{number:.6g}", lambda number: f"{number:f}", shortest])
 @pytest.mark.parametrize("dtype", [float, np.float32])
+@pytest.mark.few(1)
 def test_few_digits_are_no_bug(told, form, dtype):
     submission = told(lambda case: written(backprop(for_one_network(case), dtype=dtype), form))
     assert verify_submission(submission).verdict == "RIGHT"

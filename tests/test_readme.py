@@ -63,20 +63,13 @@ def default_install(tmp_path_factory):
 
 
 def test_a_default_install_has_no_extras(default_install, tmp_path):
-    for module, status in {
-        "backprop_ref": 0,
-        "numba": 0,
-        "sklearn": 0,
-        "pytest": 1,
-        "mpmath": 0,
-        "hypothesis": 1,
-    }.items():
-        done = default_install.run(["python", "-c", f"import {module}"], tmp_path)
-        assert done.returncode == status, f"{module}: {done.stdout}"
-        assert not status or f"No module named '{module}'" in done.stdout
+    modules = "backprop_ref", "numba", "sklearn", "mpmath", "pytest", "hypothesis"
+    missing = f"[name for name in {modules} if not importlib.util.find_spec(name)]"
+    done = default_install.run(["python", "-c", f"import importlib.util; print({missing})"], tmp_path)
+    assert (done.returncode, done.stdout) == (0, "['pytest', 'hypothesis']\n"), done.stdout
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(1)
 @pytest.mark.more(name="README.md")  # whose commands take the longest
 @pytest.mark.parametrize("name", PAGES)
 def test_what_a_page_shows_is_what_happens(name, default_install, tmp_path):
@@ -131,7 +124,7 @@ def test_the_readme_is_short_and_names_every_command_once():
     )
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_and_their_flags_exist(name):
     from backprop_ref.cli.app import command

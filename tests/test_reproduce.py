@@ -219,6 +219,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.few(3)
 def test_one_bit_is_found_and_its_epoch_named(change, capsys):
     table()
     trained(dataset=None, data_path="t.csv", learning_rate=0.25, hidden=[3])
@@ -293,6 +294,7 @@ def changed_slot(path):
     path.write_bytes(b"".join(model_parts(model.network, model.params, model.preprocessing, tensors, metadata)))
 
 
+@pytest.mark.more
 def test_spots_are_trained_from_the_checkpoints_that_were_kept():
     """And those of a run that went on, and of one that was made anew, are those of a run that never stopped."""
     trained("stopped", **SPOTS | {"epochs": 9})
@@ -314,6 +316,7 @@ def test_spots_are_trained_from_the_checkpoints_that_were_kept():
     (7, lambda path: path.write_bytes(path.read_bytes()[:-9]), 7, "record", "truncated"),
     (7, lambda path: shutil.copy(path.with_name("epoch-6.safetensors"), path), 7, "weights", ""),
 ])  # fmt: skip
+@pytest.mark.few(2)
 def test_a_checkpoint_that_was_changed_is_found(epoch, change, differs, what, note, capsys):
     trained(**SPOTS)
     change(Path("run", kept_name(epoch)))
@@ -350,6 +353,7 @@ AT_REST = [
 ]
 
 
+@pytest.mark.more
 def test_what_costs_no_training_is_compared_wherever_the_spots_are(monkeypatch):
     trained(**SPOTS)
     first = [br.reproduce("run", spot=1, progress=False) for _ in range(2)]

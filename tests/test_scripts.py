@@ -45,7 +45,7 @@ def test_right_scripts_are_accepted(kind, seed):
     assert br.verify(loaded(whole.program(kind, seed, bug=False))).verdict in ACCEPTED
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("kind", "seed"), SCRIPTS)
 def test_wrong_scripts_are_named(kind, seed):
     program = whole.program(kind, seed, bug=True)
@@ -240,6 +240,7 @@ def test_data_of_the_module_that_cannot_be_given_are_named(name, said):
 
 
 @pytest.mark.parametrize(("changed", "expected"), [("1 - h**2", "CONVENTION"), ("h * (1 - h)", "WRONG")])
+@pytest.mark.few(1)
 def test_data_of_the_module_are_given_where_nothing_is_made_of_them(changed, expected):
     text = OF_ITS_MODULE.replace("half * ", "").replace("1 - h**2", changed)
     assert verdict(text, "gradients").verdict == expected

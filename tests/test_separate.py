@@ -336,6 +336,7 @@ def test_imports_that_fail(folder, monkeypatch, text, said):
     assert said in str(caught.value)
 
 
+@pytest.mark.more
 def test_the_command_line(capfd, folder):
     for name, verdict in (("sound", "RIGHT"), ("floods", "RIGHT"), ("differs", "WRONG")):
         status = run(["verify", f"theirs.py:{name}", "--json", "--network", "3-5-4:sigmoid,sigmoid:sse"])

@@ -150,6 +150,7 @@ for epoch in range(10000):
 """
 
 
+@pytest.mark.more
 def test_a_file_that_trains_at_its_top_level(tmp_path):
     file = tmp_path / "script.py"
     for text, ids in ((SCRIPT, []), (SCRIPT.replace("= d @", "= error @"), ["error-before-derivative"])):

@@ -89,9 +89,14 @@ ORDER = {
 OPEN_CIRCLES: set[frozenset[str]] = set()
 
 
+@functools.cache
+def tree_of(file):
+    return ast.parse(file.read_text("utf-8"))
+
+
 def imported(module, file):
     """The dotted names that a module imports anywhere in it; ``from a import b`` gives ``a.b``."""
-    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -164,6 +169,8 @@ def circles(graph):
             left += new
         return seen
 
+    while ends := {node for node, others in graph.items() if not others}:  # none of these is in a circle
+        graph = {node: others - ends for node, others in graph.items() if node not in ends}
     reach = {node: reached(node) for node in graph}
     return {frozenset(other for other in reach[node] if node in reach[other]) for node in graph if node in reach[node]}
 
@@ -210,7 +217,7 @@ def test_imports_go_one_way(part):
 
 def prints(file):
     """Lines of a file that print, by whatever name."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "typer.echo", "click.echo", "Console"}:
             yield f"{file.name}: {ast.unparse(node)}"
         if isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.stdout.write", "sys.stderr.write"}:
@@ -270,7 +277,6 @@ def test_messages_name_flags_by_ask():
     found = {
         module: texts
         for module, file in modules().items()
-        if not set(module.split(".")) & set(COMMANDS_ONLY)
-        and (texts := [*texts_with_flags(ast.parse(file.read_text("utf-8")))])
+        if not set(module.split(".")) & set(COMMANDS_ONLY) and (texts := [*texts_with_flags(tree_of(file))])
     }
     assert found == {}

@@ -115,6 +115,7 @@ def test_objects_that_are_numbers_are_read(kind):
 
 
 @pytest.mark.parametrize(("value", "said"), [(np.nan, "NaN where"), (np.inf, "infinity where"), (None, "NaN and inf")])
+@pytest.mark.few(1)
 def test_numbers_that_are_not_finite_are_named(value, said):
     def function(*arguments):
         loss, dW, db = right(*arguments)
@@ -280,6 +281,7 @@ def test_decay_upstream_gradients_and_steps_are_passed_to_those_who_take_them():
 
 @pytest.mark.parametrize("backend", ["numpy", "python", "numba"])
 @pytest.mark.parametrize("numerics", ["fast", "reproducible"])
+@pytest.mark.few(1)
 def test_our_own_backends_pass(backend, numerics):
     if (backend, numerics) == ("python", "fast"):
         pytest.skip("python is reproducible only")
@@ -426,7 +428,7 @@ def test_a_right_program_is_exact(tmp_path):
     assert judge(program(tmp_path, "print(json.dumps(right))"), CASES).verdict == "EXACT"
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("bad", "said"),
     [

@@ -130,8 +130,8 @@ def test_divergence_is_a_row(folder, capsys):
     assert (Path(content["folder"]) / "report.html").exists()
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("trace", ["binary", "csv"])
+@pytest.mark.more
 def test_table_chart_and_last_line_agree_on_what_diverged(folder, capsys, trace):
     """Step sizes that learn, that do nothing, that end far above the start, and that overflow."""
     grid = ["--learning-rates", "0,0.03,10,1e300", "--seeds", "1,2", "--trace", trace]
@@ -175,6 +175,7 @@ def test_all_right_from_an_epoch_means_to_the_end(accuracy, epoch):
     assert right_from(accuracy) == epoch
 
 
+@pytest.mark.more
 def test_the_losses_compared_are_of_the_same_rows(folder, capsys):
     """A plateau: the weights end a little below where they began, though the last epoch's running mean is above."""
     fixed = ["--activations", "sigmoid", "--widths", "16x16x16x16", "--seeds", "3", "--backend", "numba"]
@@ -271,8 +272,8 @@ def test_a_sweep_that_was_stopped_goes_on(folder, workers, how):
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("experiment", CLASSICS)
+@pytest.mark.more
 def test_ready_made_experiments(folder, experiment):
     assert run(["sweep", experiment, "--epochs", "3", "--seeds", "1,2", "--backend", "numpy"]) == 0
     made = folder / "sweeps" / f"{experiment}-1"
@@ -284,6 +285,7 @@ def test_ready_made_experiments(folder, experiment):
     assert "data-chart" in (made / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.more
 def test_a_report_of_a_sweep_that_is_not_done_yet(folder, capsys):
     assert run(["sweep", *SHORT, "--seeds", "1-2", "--out", "s"]) == 0
     made = Sweep.open("s")
@@ -356,7 +358,7 @@ def test_folders_of_others(folder, capsys):
     assert not list((folder / "empty").iterdir())
 
 
-@pytest.mark.few(2)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("content", ['{"state": "epochs"}', "[]", "7", "{"])
 def test_a_damaged_row_is_named_with_what_to_do(folder, capsys, content):
     assert run(["sweep", *SHORT, "--seeds", "1-2", "--out", "s"]) == 0

@@ -204,6 +204,7 @@ def test_a_link_in_a_cell(folder, refused, name, checkpoint):
     assert f"s/cells/{CELL}/{name}: a link" in refused("sweep", "--resume", "s")
 
 
+@pytest.mark.more
 def test_a_process_follows_no_link(folder):
     shutil.rmtree("s/cells")
     Path("s/cells").symlink_to(folder / "outside")
@@ -237,6 +238,7 @@ def test_a_process_follows_no_link(folder):
         "deep/er/still/notes.txt",
     ],
 )
+@pytest.mark.few(6)
 def test_a_file_of_somebodys_in_a_cell_stays(refused, name):
     cell = stopped()
     path = cell / name
@@ -276,6 +278,7 @@ def test_what_a_run_leaves_that_was_killed_is_removed(folder, finished):
 
 
 @pytest.mark.parametrize("name", ["", "logs", "config.yaml"])
+@pytest.mark.few(1)
 def test_a_run_that_was_killed_at_its_very_start(folder, name):
     """Its folder is empty, or has the first things in it."""
     cell = stopped()

@@ -336,6 +336,7 @@ def test_a_file_that_does_not_fit_the_network(trained, file, train, content, mes
     assert message in str(caught.value)
 
 
+@pytest.mark.more
 def test_a_thousand_columns(file):
     header = ",".join(f"c{i}" for i in range(1000))
     path = file(f"{header},t\n" + "\n".join(",".join(map(str, range(row, row + 1001))) for row in range(3)))

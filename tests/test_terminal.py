@@ -169,6 +169,7 @@ def trained(tmp_path_factory):
     return folder, printed([*what, "--run-dir", RUN], folder, terminal=True)
 
 
+@pytest.mark.more
 def test_training_shows_names_that_act(trained):
     _, (status, text) = trained
     assert (status, acting(text)) == (0, set())
@@ -176,7 +177,6 @@ def test_training_shows_names_that_act(trained):
     assert [name for name in ACTING.values() if f"\n {name} " not in text] == []
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("terminal", [False, True], ids=["pipe", "terminal"])
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
@@ -196,12 +196,14 @@ def test_training_shows_names_that_act(trained):
     ],
     ids=lambda value: ascii(value)[:40],
 )
+@pytest.mark.more
 def test_no_command_prints_what_acts_on_a_terminal(trained, terminal, arguments, status, words):
     found, text = printed(arguments, trained[0], terminal)
     assert (found, acting(text)) == (status, set()), text
     assert [word for word in words if word not in text] == []
 
 
+@pytest.mark.more
 def test_predictions_are_escaped_on_a_terminal_and_nowhere_else(trained):
     folder, _ = trained
     predict = ["predict", RUN, "--data-path", "data.csv", "--proba"]

@@ -176,6 +176,7 @@ def test_the_samples_are_the_first_8_or_those_that_there_are(folder):
     assert [open_trace(folder / name).samples for name in "ab"] == [list(range(5)), list(range(8))]
 
 
+@pytest.mark.more
 def test_a_binary_trace_is_thinned_and_no_other(folder):
     for name, kinds in (("a", ["binary"]), ("b", ["binary", "csv"])):
         train(folder / name, epochs=2 * MOST_RECORDS + 1, batch_size=None, trace_kinds=kinds, trace_samples=[0])
@@ -451,6 +452,7 @@ def test_the_size_of_csv_is_said_beforehand(capsys, monkeypatch, options):
     assert abs(about - Path("r/trace.csv").stat().st_size / 1e6) <= about / 8 + 0.5
 
 
+@pytest.mark.more
 def test_a_sweep_says_the_size_of_all_its_csv(capsys, monkeypatch):
     from backprop_ref.cli import train
 
@@ -473,6 +475,7 @@ def files_up_to(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.more
 def test_a_full_disk_ends_training_with_what_was_reached(folder):
     said = r"trace.bin: cannot be written \(File too large\)"
     with files_up_to(50_000), pytest.raises(br.InvalidInput, match=said) as caught:
@@ -512,6 +515,7 @@ def test_a_callback_sees_an_epoch_that_is_recorded(folder):
 
 
 @pytest.mark.parametrize("epoch", range(1, 8))
+@pytest.mark.few(3)
 def test_a_callback_that_fails_leaves_a_run_to_resume(folder, epoch):
     x, y = samples(NETWORK, 11)
     how = {"validation": (x[:3], y[:3]), "patience": 5, "optimizer": br.SGD(0.3), "trace_kinds": ["binary", "csv"]}
@@ -613,6 +617,7 @@ def test_from_the_command_line_and_a_file(capsys, folder):
     assert rows_of("r/trace.csv")[3]["z_output_0"] == f"{trace['z1'][1, 1, 0]:.6g}"
 
 
+@pytest.mark.more
 def test_a_disk_that_is_full_leaves_what_was_written(tmp_path):
     """The system refuses to let a file grow, in the middle of the first second."""
 

@@ -176,6 +176,7 @@ def test_bounds_decide():
 @pytest.mark.more(backend="helpers:ReadOnlyBackend")
 @pytest.mark.more(backend="array_api_strict")
 @pytest.mark.more(backend="python")
+@pytest.mark.few(8)
 def test_every_backend_is_right_on_every_vector(backend):
     due = {EXACT} if backend.numerics == "reproducible" else {EXACT, WITHIN_BOUND}
     for case in DECIDING:

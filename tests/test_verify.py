@@ -289,6 +289,7 @@ def test_a_file_of_answers_with_a_sum_for_a_mean(as_json, answers):
     assert all("which a learning rate makes up for" in said for said in report["conventions"])
 
 
+@pytest.mark.more
 def test_sharpness_of_the_bounds(verify, as_json, monkeypatch):
     monkeypatch.setattr(sharpness, "SIZES", ("2-4-1",))
     status, (row,) = as_json("--bounds")
@@ -346,8 +347,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["sound", "summed", "columns", more("noisy"), "no_number"])
+@pytest.mark.more
 def test_the_page_is_whole_and_loads_nothing(verify, folder, name):
     status, out, _ = verify(f"theirs.py:{name}", *FEW, "--html", "report.html")
     text = (folder / "report.html").read_text(encoding="utf-8")

@@ -243,6 +243,7 @@ def test_curvature_is_the_weighted_mean_of_that_of_each_sample(function):
 
 @each_dtype
 @each_network
+@pytest.mark.few(3)
 def test_bounds_hold(network, dtype):
     for seed in range(10):
         params, (x, y) = parameters(network, seed, dtype), samples(network, 7, seed, dtype)
@@ -435,6 +436,7 @@ def command(tmp_path, monkeypatch, capsys):
 FILE, HOW = ("--data-path", "t.csv"), ("--test-size", "0", "--hidden", "3", "--numerics", "reproducible")
 
 
+@pytest.mark.more
 def test_a_command_line_trains_with_weights(command, tmp_path):
     (tmp_path / "c.yaml").write_text("data: {path: t.csv, sample_weight: often}\ntraining: {class_weight: {rare: 4}}\n")
     for name, given in (

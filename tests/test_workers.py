@@ -81,6 +81,7 @@ def check_that_nothing_is_left(process):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.few(1)
 def test_workers_end_with_the_sweep(how):
     process = started(*FOREVER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     process.send_signal(how)
@@ -90,6 +91,7 @@ def test_workers_end_with_the_sweep(how):
     process.stdout.close()
 
 
+@pytest.mark.more
 def test_workers_end_with_the_terminal():
     """All processes of the terminal are told; the one that cleans up stays to the end."""
     ours, theirs = pty.openpty()
@@ -106,6 +108,7 @@ def test_workers_end_with_the_terminal():
     assert process.returncode == -signal.SIGHUP
 
 
+@pytest.mark.more
 def test_workers_that_have_not_begun_yet_do_not_begin():
     process = subprocess.Popen([*PROGRAM, *SWEEP, *FOREVER], start_new_session=True, stdout=subprocess.DEVNULL)
     wait_for(lambda: process.poll() is not None or workers(process.pid))
