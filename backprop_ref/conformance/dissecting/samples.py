@@ -161,7 +161,7 @@ class Samples:
             option = options[match.option]
             value = match.factor * match.way.value
             base = value if option.mask is not None else option.delta
-            told = (one.added for one in options if one.added is not None and same(one.delta, base, self.tolerance))
+            told = (one.added for one in (option, *options) if one.added is not None and self._tells(one, base))
             if (added := next(told, None)) is not None:
                 self.added[layer] = added
             self._say(layer, match, base, due)
@@ -178,6 +178,11 @@ class Samples:
             if way.shape == base.shape and not any(same(way, other, self.tolerance) for other in unique):
                 unique.append(way)
         self.above = [Above(way, raws if number == 0 else (), G) for number, way in enumerate(unique)]
+
+    def _tells(self, option, delta):
+        """Whether an option is that delta, where it says anything."""
+        some = slice(None) if option.mask is None else option.mask
+        return option.delta.shape == delta.shape and same(option.delta[some], delta[some], self.tolerance)
 
     def _in_words(self, layer, measured):
         """What is off with a delta of no known rule: the derivative, where all else is right."""
@@ -247,11 +252,12 @@ class Samples:
                 v = self.rows.attempt("left", layer, change=form.change)
                 if v is not None and v.shape == self.inputs[layer].shape:
                     delta, rest = split(G, v)
+                    told = np.broadcast_to(np.any(v, axis=1)[:, None], delta.shape)
+                    mask = None if np.all(told) else told
                     if np.abs(rest).max() > limit and (D := constant_part(G, v, self.tolerance, B)) is not None:
-                        yield Option(split(G - D, v)[0], None, form, D)
+                        yield Option(split(G - D, v)[0], mask, form, D)
                     elif np.abs(rest).max() <= limit:
-                        told = np.broadcast_to(np.any(v, axis=1)[:, None], delta.shape)
-                        yield Option(delta, None if np.all(told) else told, form)
+                        yield Option(delta, mask, form)
             elif "dW" in form.change and (places := self._rearranged(form, layer)) is not None:
                 right = np.full(G.shape, np.nan)
                 right.reshape(len(G), -1)[:, places[places > 0] - 1] = G[:, places > 0]
@@ -259,7 +265,9 @@ class Samples:
                 if np.all(known) and (D := constant_part(right, self.inputs[layer], self.tolerance, B)) is not None:
                     delta = split(right - D, self.inputs[layer])[0]
                     if np.abs(D).max() > limit:
-                        yield Option(delta, None, form, D.reshape(-1)[places - 1].reshape(D.shape))
+                        told = np.broadcast_to(np.any(self.inputs[layer], axis=1)[:, None], delta.shape)
+                        mask = None if np.all(told) else told
+                        yield Option(delta, mask, form, D.reshape(-1)[places - 1].reshape(D.shape))
                         continue
                 v = self.inputs[layer][:, :, None] * known
                 size = (v * v).sum(axis=1)

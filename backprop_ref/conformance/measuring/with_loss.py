@@ -43,7 +43,7 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     return (
         (_by_single_losses(batches, near) if search else None)
         or _almost(batches, near, search)
-        or by_penalty(batches, near, search)
+        or _by_penalty(batches, near, members, search)
         or (_by_bugs(batches, near, members) if search else None)
         or in_its_own_terms(ask, batches, members, told, search)
         or without_loss(ask, batches, members, search, told=told)
@@ -63,6 +63,15 @@ def _by_networks(batches, members, fitting, search) -> Judgement:
         found = _of_that_loss(batches, _with_loss_bugs(forwards.right(alike)))
         best = _least([partial(known, batches, *one) for one in found[:6]], best)
     return best
+
+
+def _by_penalty(batches, near, members, search) -> Judgement | None:
+    """The judgement by networks whose loss has a penalty beside it; a linear one may be one without an activation."""
+    found = by_penalty(batches, near, search)
+    if found is None or found.named or not search:
+        return found
+    other = by_penalty(batches, forwards.fitting(forwards.with_missing_activations(members), batches), search)
+    return other if other is not None and other.cost < found.cost else found
 
 
 def _by_bugs(batches, near, members) -> Judgement | None:
