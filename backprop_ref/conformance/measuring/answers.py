@@ -313,9 +313,10 @@ def unsummed(ask, batches, network):
     out, or of a shape that cannot be read, in some layers, whose b is used all the same."""
     five = batches.five
     layers: dict[str, list[int]] = {}
+    alone = batches.singles[0].odd  # the width of another layer may be the size of a batch, and is not 1
     for layer, name in five.odd.items():
         if name:
-            layers.setdefault(name, []).append(layer)
+            layers.setdefault(alone.get(layer) or name, []).append(layer)
     if not layers and five.values.db is None and all(one.values.db is not None for one in batches.singles):
         layers = {"bias-not-summed": []}
     found = [known_bug(name, "db", tuple(at)) for name, at in layers.items()]

@@ -26,10 +26,10 @@ WIDTHS = {
     1: ((3, 4), (3, 2), (3, 1), (2, 1), (2, 2), (4, 3), (5, 4)),
     2: ((3, 5, 4), (4, 3, 2), (3, 4, 1), (2, 3, 1), (2, 2, 1), (2, 4, 1), (2, 5, 1), (3, 5, 1), (2, 3, 2), (3, 4, 3)),
     3: ((3, 5, 4, 6), (3, 5, 4, 2), (4, 5, 3, 2), (3, 5, 4, 1), (2, 3, 2, 1), (2, 4, 4, 1), (3, 4, 4, 3), (2, 3, 3, 2)),
-    4: ((3, 5, 4, 2, 6), (3, 5, 4, 6, 2), (3, 5, 4, 2, 1)),
+    4: ((3, 5, 4, 7, 6), (3, 5, 4, 6, 2), (3, 5, 4, 2, 1)),
 }
-"""By the number of layers, sizes that are tried: first all distinct, none that of a batch, with more than two outputs,
-since one of two tells the other; then those that code is often written for."""
+"""By the number of layers, sizes that are tried: first all distinct with more than two outputs, since one of two tells
+the other; then those that code is often written for."""
 
 
 def networks(sizes):
