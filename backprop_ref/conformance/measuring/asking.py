@@ -223,10 +223,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
                 sure |= {layout.weights for _, layout, _ in found}
             elif len(sure) == 1 and not _by_chance(submission, doubtful):  # a transposed dW suits a transposed W
                 found = [one for one in found if one[1].weights in sure] or found
-            best = max(score for score, _, _ in found)
-            biased_too = [one for one in found if one[1].biases != "none"]
-            if biased_too and max(score for score, _, _ in biased_too) >= best - 1:
-                found = biased_too
+            found = _with_biases(found)
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
@@ -250,6 +247,13 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     if not problem:
         return [], "it has an argument for each single weight; have it take an array for each layer, such as W1 and b1"
     return [], f"{problem}; {remedy}" if remedy else problem
+
+
+def _with_biases(found):
+    """The layouts with biases, where none without is much better."""
+    biased = [one for one in found if one[1].biases != "none"]
+    best = max(score for score, _, _ in found)
+    return biased if biased and max(score for score, _, _ in biased) >= best - 1 else found
 
 
 def _scored(submission, kind, known, hard):

@@ -61,7 +61,7 @@ def in_its_own_terms(ask, batches, members, told, search):
 
 
 def _penalties(batches, every, known):
-    """The forward pass, the words and the factor of each loss that is ours with something added whatever the samples."""
+    """Each loss that is ours with something added whatever the samples: its forward pass, in words, and its factor."""
     first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
     constants = list(CONSTANTS.items())[: 1 if known else None]
     pairs = ((forward, _losses(first, forward)) for forward in every)
