@@ -53,15 +53,18 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
 def _by_networks(batches, members, fitting, search) -> Judgement:
     """The judgement by the networks that have the loss."""
     best = _least([partial(known, batches, forward, factor, bug, search) for forward, factor, bug in fitting[:4]])
-    if best.cost > 1 and search and "linear" in fitting[0][0].network.activations:
+    linear = "linear" in fitting[0][0].network.activations
+    if best.cost > 1 and search and linear:
         found = _of_that_loss(batches, forwards.with_missing_activations(members))
         best = _least([partial(known, batches, *one) for one in found[:12]], best)
     if not best.named and search:  # what one loss is with a bug, another is without
-        fit = {(forward.network.activations, forward.network.loss) for forward, *_ in fitting}
-        alike = [one for one in members if one.activations == fitting[0][0].network.activations]
-        alike = [one for one in alike if (one.activations, one.loss) not in fit]
-        found = _of_that_loss(batches, _with_loss_bugs(forwards.right(alike)))
-        best = _least([partial(known, batches, *one) for one in found[:6]], best)
+        fit = {(forward.network.activations[-1], forward.network.loss) for forward, *_ in fitting}
+        output = fitting[0][0].network.activations[-1]
+        others = [one for one in members if one.activations[-1] == output and (output, one.loss) not in fit]
+        every = forwards.right([one for one in others if one.activations == fitting[0][0].network.activations])
+        every += forwards.with_missing_activations(others) if linear else []
+        found = _of_that_loss(batches, _with_loss_bugs(every))
+        best = _least([partial(known, batches, *one) for one in found[: 12 if linear else 6]], best)
     return best
 
 
