@@ -167,7 +167,8 @@ class Samples:
             self._say(layer, match, base, due)
             raws = deltas.raws_of(self.rows, match.way, layer, match.factor)
         self.delta[layer] = base
-        self._gradient("dW", layer, G - self.added.get(layer, 0.0), base, match is not None)
+        rest = self.without_noise(G - self.added[layer], layer) if layer in self.added else G
+        self._gradient("dW", layer, rest, base, match is not None)
         if layer in self.added:
             self._added(layer)
         if B is not None:
@@ -216,7 +217,7 @@ class Samples:
             if D is not None and np.abs(D).max() > self.tolerance * np.abs(G).max():
                 self.added[layer] = np.zeros(G.shape[1:])
                 self.added[layer][some] = D
-                from_W, outer = split(G[:, some] - D, v[:, some])[0], True
+                from_W, outer = split(self.without_noise(G[:, some] - D, layer), v[:, some])[0], True
         told = np.any(v, axis=1)  # a layer that reads nothing but 0 tells nothing of delta
         options = (
             [] if not outer else [Option(from_W, None if np.all(told) else told[:, None] & np.ones_like(from_W, bool))]
@@ -377,7 +378,8 @@ class Samples:
     def _gradient(self, name, layer, measured, base, known):
         """What is off with dW or db, given the delta that was used; if that is `known`, a bug with a name."""
         due = np.einsum("si,sj->sij", self.inputs[layer], base) if name == "dW" else base
-        if same(measured, due, self.tolerance):
+        vanishes = not np.any(measured) and np.abs(due).max(initial=0.0) <= self.nothing[layer]
+        if vanishes or same(measured, due, self.tolerance):
             return
         some = np.any(self.G[layer], axis=(0, 1))  # the neurons that are not left out
         if name == "db" and self._decayed(layer, measured, due):
