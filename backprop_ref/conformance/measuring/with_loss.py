@@ -69,11 +69,13 @@ def _by_networks(batches, members, fitting, search) -> Judgement:
 
 
 def _by_penalty(batches, near, members, search) -> Judgement | None:
-    """The judgement by networks whose loss has a penalty beside it; a linear one may be one without an activation."""
+    """The judgement by networks whose loss has a penalty beside it; a linear one may be one without an activation, and
+    what one loss is with a bug, another is without."""
     found = by_penalty(batches, near, search)
     if found is None or found.named or not search:
         return found
-    other = by_penalty(batches, forwards.fitting(forwards.with_missing_activations(members), batches), search)
+    missing = forwards.fitting(forwards.with_missing_activations(members), batches)
+    other = by_penalty(batches, [*missing, *_with_loss_bugs(near)], search)
     return other if other is not None and other.cost < found.cost else found
 
 

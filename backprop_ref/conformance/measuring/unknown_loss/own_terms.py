@@ -17,6 +17,7 @@ from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.unknown_loss import dissection
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
+from backprop_ref.conformance.submissions.settings import OUR_RATE
 from backprop_ref.parameters import Parameters
 
 LEAST_SAMPLES = 3
@@ -44,8 +45,10 @@ def in_its_own_terms(ask, batches, members, told, search):
         reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
         return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
     derived = dissection.is_derivative(ask, network, batches)
+    name = kind_of(network) if told else "with a loss or an activation of its own"
+    if derived and (layers := _moved_by_the_rate(ask, network, batches)):
+        return Judgement(WRONG, name, (known_bug("updated-weights", "delta", layers, network=name),))
     if derived:
-        name = kind_of(network) if told else "with a loss or an activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences "
         note += f"in {dissection.DIRECTIONS} random directions of {'all weights' if ask.dear else 'each W and b'}"
         return Judgement(OWN_TERMS, name, notes=(note,))
@@ -55,6 +58,23 @@ def in_its_own_terms(ask, batches, members, told, search):
         if (found := by_penalty(batches, every, search, known=False)) is not None:
             return found
     return None if derived is None or ask.dear else _not_the_derivative(ask, batches, members, search)
+
+
+def _moved_by_the_rate(ask, network, batches):
+    """The layers whose gradient is another where a step is longer, as through weights that are updated already; with a
+    short one that is less than differences of the loss tell."""
+    submission = ask.submission
+    if submission.kind != "function" or not submission.in_place or submission.learning_rate != OUR_RATE:
+        return ()
+    try:
+        submission.learning_rate = 1.0
+        longer = ask(network, batches.params, batches.five.case.x, batches.five.case.y)
+    finally:
+        submission.learning_rate = OUR_RATE
+    if longer is None or longer.values.dW is None or batches.five.values.dW is None:
+        return ()
+    pairs = zip(longer.values.dW, batches.five.values.dW, strict=True)
+    return tuple(layer for layer, pair in enumerate(pairs) if not same(*pair, 1e-6))
 
 
 # ---- a penalty in the loss -------------------------------------------------------------------------------------------
@@ -79,7 +99,8 @@ def _penalties(batches, every, known):
 
 
 def _losses(batches, forward):
-    return np.array([loss_of(case_of(one, batches, forward), forward.rules) for one in batches.all])
+    rules = forward.loss_rules or forward.rules
+    return np.array([loss_of(case_of(one, batches, forward), rules) for one in batches.all])
 
 
 def _by_penalty(batches, added, search):
