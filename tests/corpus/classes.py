@@ -791,13 +791,6 @@ TUTORIALS = (
         _mini_batches,
         (
             ("derivative-fed-z", "slope", (0, 1), "* sigmoid_prime(zs[-l])", "* zs[-l] * (1 - zs[-l])"),
-            (
-                "output-derivative-missing",
-                "output",
-                (2,),
-                "self.cost_derivative(activations[-1], y) * sigmoid_prime(zs[-1])",
-                "self.cost_derivative(activations[-1], y)",
-            ),
             ("bias-mean", "db", (0, 1, 2), "[b - (eta / len(mini_batch)) * g", "[b - (eta / len(mini_batch) ** 2) * g"),
             (
                 "weights-missing-back",

@@ -683,8 +683,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("weights-mean-twice", "dW", _MANY, put("dW", lambda right, n: f"{bracketed(right)} / m")),
     Kind("weights-missing-mean", "dW", _MANY,
          put("dW", lambda right, n: f"{bracketed(right)} * m")),
-    Kind("first-weight-skipped", "dW", layers_where(lambda s, l: n_in(s, l) > 1), cut("inputs_of", "0")),
-    Kind("last-weight-skipped", "dW", layers_where(lambda s, l: n_in(s, l) > 1), cut("inputs_of", "-1")),
+    Kind("first-weight-skipped", "dW", layers_where(lambda s, l: n_in(s, l) > 1), cut("inputs_of", "0"),
+         also=("bias-zero",)),  # where b is folded into W
+    Kind("last-weight-skipped", "dW", layers_where(lambda s, l: n_in(s, l) > 1), cut("inputs_of", "-1"),
+         also=("bias-zero",)),
     Kind("first-unit-skipped", "dW", layers_where(lambda s, l: wide(s, l, 2)), cut("outputs_of", "0"), 2),
     Kind("last-unit-skipped", "dW", layers_where(lambda s, l: wide(s, l, 2)), cut("outputs_of", "-1"), 2),
     Kind("loop-of-other-layer", "dW", layers_where(lambda s, l: n_in(s, l) < n_out(s, l)), loop_of_other(-1)),

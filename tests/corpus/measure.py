@@ -3,9 +3,12 @@
     python -m tests.corpus.measure --sample 20                    # 20 programs of each group
     python -m tests.corpus.measure --groups single,pair -j 2      # all of two groups
     python -m tests.corpus.measure --seed 10000 --sample 20       # programs that the checker has not met
+    python -m tests.corpus.measure --groups every-pair,triple --here -j 2 --out FOLDER --seconds 300   # in pieces
 
+What the folder has is not judged again: the same command goes on where it ended.
 Programs come from seeds: those below 10000 are for whoever builds the checker, others show whether it generalises.
-In the folder: the programs, truth.json, results.jsonl, and failures.txt with what is to be held against the checker.
+In the folder: the programs, results.jsonl with the judgement of each, and failures.txt with what is to be held against
+the checker.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import contextlib
 import importlib
 import io
 import json
+import math
 import multiprocessing
 import resource
 import statistics
@@ -118,34 +122,43 @@ def _judge_in(connection, judge, target):
     connection.send(judged._replace(seconds=time.perf_counter() - begun, processor=processor))
 
 
-def judge_all(targets: list[str], jobs: int, limit: float, here: bool) -> Iterator[tuple[int, Judgement]]:
-    """The judgement on each, as they come, each in a process of its own that ends at the time limit."""
+def judge_all(
+    results: Iterator["Result"], jobs: int, limit: float, here: bool, until: float = math.inf
+) -> Iterator["Result"]:
+    """Each with its judgement, as they come, each in a process of its own that ends at the time limit.
+
+    None is begun later than ``until`` on the monotonic clock.
+    """
     for module in ("backprop_ref.cli.app", "backprop_ref.cli.conformance.verify"):
         importlib.import_module(module)  # once, before the processes part
     context = multiprocessing.get_context("fork")
-    waiting, running = list(enumerate(targets))[::-1], {}
+    running: dict[Any, Any] = {}
+    waiting: Result | None = next(results, None)
     while waiting or running:
         while waiting and len(running) < jobs:
-            number, target = waiting.pop()
+            result, waiting = waiting, None if time.monotonic() > until else next(results, None)
+            target = f"{result.file}:{result.program.name}"
             receiver, sender = context.Pipe(duplex=False)
             process = context.Process(target=_judge_in, args=(sender, judge_here if here else judge, target))
             process.start()
             sender.close()
-            running[receiver] = (number, process, time.monotonic())
+            running[receiver] = (result, process, time.monotonic())
         for receiver in wait(list(running), timeout=0.2):
-            number, process, begun = running.pop(receiver)
+            result, process, begun = running.pop(receiver)
             try:
-                yield number, receiver.recv()
+                yield result._replace(judgement=receiver.recv())
             except EOFError:
-                yield number, Judgement(CRASHED, -1, (), "the process ended", time.monotonic() - begun)
+                ended = Judgement(CRASHED, -1, (), "the process ended", time.monotonic() - begun)
+                yield result._replace(judgement=ended)
             process.kill()  # it has said what it had to say
             process.join()
-        for receiver, (number, process, begun) in list(running.items()):
+        for receiver, (result, process, begun) in list(running.items()):
             if time.monotonic() - begun > limit:
                 process.kill()
                 process.join()
                 del running[receiver]
-                yield number, Judgement(CRASHED, -1, (), f"no verdict within {limit:g} s", limit)
+                late = Judgement(CRASHED, -1, (), f"no verdict within {limit:g} s", limit)
+                yield result._replace(judgement=late)
 
 
 # ---- what it is worth ----------------------------------------------------------------------------------------------
@@ -164,12 +177,38 @@ def shows(finding: Finding, bug: Planted) -> bool:
     return right_rule and (finding.layer is None or finding.layer in layers)
 
 
+class Record(NamedTuple):
+    """What came of a program, as it stands in results.jsonl."""
+
+    asked: str
+    seed: int
+    group: str = ""
+    """Empty: no network shows it."""
+    file: str = ""
+    expect: str = ""
+    bugs: int = 0
+    kinds: tuple[str, ...] = ()
+    failed: str = ""
+    verdict: str = ""
+    exit: int = 0
+    all_named: bool = False
+    all_shown: bool = False
+    named_first: bool = False
+    seconds: float = 0.0
+    processor: float = 0.0
+    traits: tuple[str, ...] = ()
+    line: str = ""
+    """For the list of failures."""
+
+
 class Result(NamedTuple):
     """A program with its judgement."""
 
     program: Program
     judgement: Judgement
     file: Path
+    asked: str = ""
+    seed: int = 0
 
     @property
     def named(self) -> list[bool]:
@@ -203,6 +242,18 @@ class Result(NamedTuple):
             return "not named first"
         return "" if all(self.named) else "not all named"
 
+    def record(self) -> Record:
+        """Without the program."""
+        program, judgement = self.program, self.judgement
+        spec = program.spec
+        traits = ("spec", *(name for name in ("documented", "float32") if getattr(spec, name))) if spec else ()
+        return Record(
+            self.asked, self.seed, program.group, self.file.name, program.expect, len(program.planted),
+            tuple(bug.id for bug in program.planted), self.failed, judgement.verdict, judgement.exit,
+            all(self.named), all(self.shown), self.named_first, judgement.seconds, judgement.processor, traits,
+            self.line() if self.failed else "",
+        )  # fmt: skip
+
     def line(self) -> str:
         """For the list of failures."""
         planted = "; ".join(f"{bug.id} ({bug.rule}, layers {list(bug.layers)})" for bug in self.program.planted)
@@ -218,55 +269,53 @@ def share(some: int, whole: int) -> str:
     return f"{some} of {whole} ({100 * some / whole:.1f} %)"
 
 
-def table(results: list[Result]) -> list[tuple[str, str]]:
+def table(records: list[Record]) -> list[tuple[str, str]]:
     """The figures that issue 14 asks for."""
-    groups: dict[str, list[Result]] = {}
-    for result in results:
-        groups.setdefault(result.program.group, []).append(result)
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(record.group, []).append(record)
     rows = []
     for group, members in groups.items():
-        figures = right_figures(members) if members[0].program.expect != "wrong" else wrong_figures(members)
+        figures = right_figures(members) if members[0].expect != "wrong" else wrong_figures(members)
         rows += [(f"{group}: {what}", figure) for what, figure in figures]
     for what in ("seconds", "processor"):
-        times = sorted(getattr(result.judgement, what) for result in results)
+        times = sorted(getattr(record, what) for record in records)
         late, longest = times[int(0.95 * (len(times) - 1))], times[-1]
         figure = f"median {statistics.median(times):.2f} s, 95 % {late:.2f} s, longest {longest:.2f} s"
         rows.append(("time for a program" if what == "seconds" else "processor time for a program", figure))
     return rows
 
 
-def part(members: list[Result], condition: Callable[[Result], bool]) -> str:
+def part(members: list[Record], condition: Callable[[Record], bool]) -> str:
     return share(sum(map(condition, members)), len(members))
 
 
-def right_figures(members: list[Result]) -> Iterator[tuple[str, str]]:
+def right_figures(members: list[Record]) -> Iterator[tuple[str, str]]:
     """What became of right programs."""
-    yield "accepted", part(members, lambda r: r.judgement.verdict in ACCEPTED)
-    for what in ("called wrong", "needs a flag", "not judged", "crashed"):
+    yield "accepted", part(members, lambda r: r.verdict in ACCEPTED)
+    for what in ("called wrong", "not judged", "crashed"):
         yield what, part(members, lambda r, what=what: r.failed == what)
-    said = Counter(r.judgement.verdict for r in members)
+    said = Counter(r.verdict for r in members)
     yield "verdicts", ", ".join(f"{verdict} {n}" for verdict, n in said.most_common())
-    with_spec = [r for r in members if r.program.spec]
-    for what, some in (
-        ("of those f(network, weights, biases, x, y), accepted", [r for r in with_spec if r.program.spec.documented]),
-        ("of those with float32 inside, accepted", [r for r in with_spec if r.program.spec.float32]),
+    for what, trait in (
+        ("of those f(network, weights, biases, x, y), accepted", "documented"),
+        ("of those with float32 inside, accepted", "float32"),
     ):
-        if some:
+        if some := [r for r in members if trait in r.traits]:
             yield what, part(some, lambda r: not r.failed)
 
 
-def wrong_figures(members: list[Result]) -> Iterator[tuple[str, str]]:
+def wrong_figures(members: list[Record]) -> Iterator[tuple[str, str]]:
     """What became of wrong programs."""
-    yield "passed (exit 0)", part(members, lambda r: r.judgement.exit == 0)
-    yield "called wrong", part(members, lambda r: r.judgement.verdict == WRONG)
-    yield "not judged", part(members, lambda r: r.judgement.verdict in {NOT_JUDGED, CRASHED})
-    if all(len(r.program.planted) == 1 for r in members):
-        yield "named first", part(members, lambda r: r.judgement.verdict == WRONG and r.named_first)
-    yield "all named", part(members, lambda r: all(r.named))
-    yield "all named or shown (rule and layer)", part(members, lambda r: all(r.shown))
-    documented = [r for r in members if r.program.spec and r.program.spec.documented]
-    if documented:
-        yield "of those f(network, weights, biases, x, y), all named", part(documented, lambda r: all(r.named))
+    yield "passed (exit 0)", part(members, lambda r: r.exit == 0)
+    yield "called wrong", part(members, lambda r: r.verdict == WRONG)
+    yield "not judged", part(members, lambda r: r.verdict in {NOT_JUDGED, CRASHED})
+    if all(r.bugs == 1 for r in members):
+        yield "named first", part(members, lambda r: r.verdict == WRONG and r.named_first)
+    yield "all named", part(members, lambda r: r.all_named)
+    yield "all named or shown (rule and layer)", part(members, lambda r: r.all_shown)
+    if documented := [r for r in members if "documented" in r.traits]:
+        yield "of those f(network, weights, biases, x, y), all named", part(documented, lambda r: r.all_named)
 
 
 def the_class(seed: int, expect: str) -> Program:
@@ -299,40 +348,35 @@ GROUPS |= {
 """How many programs there are of each group, and how one is made from a seed."""
 
 
-def drawn(groups: list[str], sample: int | None, seed: int, documented: bool) -> tuple[list[Program], int]:
-    """The programs asked for, and how many pairs no network shows."""
-    programs, unfit = [], 0
+def drawn(
+    groups: list[str],
+    sample: int | None,
+    seed: int,
+    folder: Path,
+    known: dict[tuple[str, int], Record],
+    unfit: Callable[[Record], None],
+) -> Iterator[Result]:
+    """The programs asked for and not yet judged, each written into the folder; ``unfit`` is told of the others."""
     for group in groups:
         size, make = GROUPS[group]
-        chosen: list[Program] = []
         number = min(size, sample or size)
         order = sorted(range(size), key=lambda i: (i * number) % size)  # the first ones are spread over the group
+        found = 0
         for i in order:
-            if len(chosen) == number:
+            if found == number:
                 break
+            if before := known.get((group, seed + i)):
+                found += bool(before.group)
+                continue
             try:
                 program = make(seed + i)
             except functions.Unfit:
-                unfit += 1
+                unfit(Record(group, seed + i))
                 continue
-            if not documented or (program.spec and program.spec.documented):
-                chosen.append(program)
-        programs += chosen
-    return programs, unfit
-
-
-def written(programs: list[Program], folder: Path) -> list[Path]:
-    """A file for each program, and truth.json beside them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [folder / f"{program.key.replace('-', '_')}.py" for program in programs]
-    truths = []
-    for program, file in zip(programs, files, strict=True):
-        file.write_text(program.source)
-        planted = [bug._asdict() for bug in program.planted]
-        told = {name: getattr(program, name) for name in ("name", "group", "expect", "about")}
-        truths.append({"file": file.name, **told, "planted": planted})
-    (folder / "truth.json").write_text(json.dumps(truths, indent=1, ensure_ascii=False))
-    return files
+            found += 1
+            file = folder / f"{program.key.replace('-', '_')}.py"
+            file.write_text(program.source)
+            yield Result(program, Judgement(NOT_JUDGED, 2), file, group, seed + i)
 
 
 def main() -> int:
@@ -341,40 +385,47 @@ def main() -> int:
     parser.add_argument("--groups", default=usual, help=f"which of {', '.join(GROUPS)}, with commas between")
     parser.add_argument("--sample", type=int, help="at most so many programs of each group, spread over it")
     parser.add_argument("--seed", type=int, default=0, help="where the seeds begin")
-    parser.add_argument("--documented", action="store_true", help="only functions f(network, weights, biases, x, y)")
     parser.add_argument("--out", type=Path, default=Path("runs/corpus"), help="folder for what is written")
     parser.add_argument("-j", "--jobs", type=int, default=1, help="programs judged at the same time")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no program after so many")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds for a program")
     parser.add_argument("--here", action="store_true", help="start no interpreter for each: cheaper, the same verdicts")
     parser.add_argument("--write-only", action="store_true", help="write the programs and their truth, and judge none")
     options = parser.parse_args()
     if unknown := set(options.groups.split(",")) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    programs, unfit = drawn(options.groups.split(","), options.sample, options.seed, options.documented)
-    if not programs:
-        parser.error("no program is left: take another group, or leave out --documented")
-    files = written(programs, options.out)
-    if unfit:
-        print(f"{unfit} pairs that no network shows are left out")
-    if options.write_only:
-        return 0
-    results: dict[int, Result] = {}
-    targets = [f"{file}:{program.name}" for program, file in zip(programs, files, strict=True)]
-    with (options.out / "results.jsonl").open("w") as record:
-        for number, judgement in judge_all(targets, options.jobs, options.limit, options.here):
-            result = results[number] = Result(programs[number], judgement, files[number])
-            said = {"file": files[number].name, "failed": result.failed, **judgement._asdict()}
-            print(json.dumps(said, ensure_ascii=False), file=record, flush=True)
+    groups, folder = options.groups.split(","), options.out
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "results.jsonl"
+    lines = [] if options.write_only or not file.exists() else file.read_text().splitlines()
+    known = {(r.asked, r.seed): r for r in (Record(**json.loads(line)) for line in lines)}
+    until = time.monotonic() + options.seconds
+    with file.open("a") as record:
+
+        def kept(one: Record) -> None:
+            known[one.asked, one.seed] = one
+            print(json.dumps(one._asdict(), ensure_ascii=False), file=record, flush=True)
+
+        results = drawn(groups, options.sample, options.seed, folder, dict(known), kept)
+        if options.write_only:
+            print(f"{len(list(results))} programs: {folder}")
+            return 0
+        for result in judge_all(results, options.jobs, options.limit, options.here, until):
+            kept(result.record())
             if sys.stderr.isatty():
-                print(f"\r{len(results)} of {len(targets)}", end="", file=sys.stderr)
-    ordered = [results[number] for number in sorted(results)]
-    failures = [result.line() for result in ordered if result.failed]
-    (options.out / "failures.txt").write_text("\n".join([*failures, ""]))
-    rows = table(ordered)
+                print(f"\r{len(known)}", end="", file=sys.stderr)
+    records = sorted((r for r in known.values() if r.group), key=lambda r: (r.asked, r.seed))
+    failures = [r.line for r in records if r.failed]
+    (folder / "failures.txt").write_text("\n".join([*failures, ""]))
+    if len(known) > len(records):
+        print(f"{len(known) - len(records)} pairs that no network shows are left out")
+    rows = table(records)
     width = max(len(name) for name, _ in rows)
     for name, figure in rows:
         print(f"{name:<{width}}  {figure}")
-    print(f"{len(failures)} to look at: {options.out / 'failures.txt'}")
+    print(f"{len(failures)} to look at: {folder / 'failures.txt'}")
+    if time.monotonic() > until:
+        print("the time is up: the same command goes on")
     return 0
 
 

@@ -32,14 +32,15 @@ def fed_z(p, layer, da):
     return derived(p.network.activations[layer], z, z, da)
 
 
-def of_layer(shift):
-    """The derivative at the z and a of a neighbouring layer, where the widths allow it."""
+def of_layer(shift, from_z=False):
+    """The derivative at the z and a of a neighbouring layer, or at its z alone, where the widths allow it."""
 
     def wrong(right, p, layer, da):
         other = layer + shift
         if not 0 <= other <= p.last or p.z[other].shape != da.shape:
             return right(p, layer, da)
-        return derived(p.network.activations[layer], p.z[other], p.a[other], da)
+        name, z = p.network.activations[layer], p.z[other]
+        return derived(name, z, activate(name, z) if from_z else p.a[other], da)
 
     return {"slope": wrong}
 

@@ -54,9 +54,13 @@ class _Batch:
             return None
         for power in POWERS:
             due = self.size**power * total
-            if added is not None:
-                due = due + added * float(((measured - due) * added).sum() / (added * added).sum())
-            if same(measured, due, self.samples.tolerance):
+            if added is None:
+                fits = same(measured, due, self.samples.tolerance)
+            else:  # of one number alone, any multiple may be added
+                free = [float(((measured - due) * added).sum() / (added * added).sum())] if added.size > 1 else []
+                times = (1.0, self.size, 1.0 / self.size, *free)
+                fits = any(same(measured, due + c * added, self.samples.tolerance) for c in times)
+            if fits:
                 return power
         return None
 

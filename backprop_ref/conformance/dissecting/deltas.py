@@ -329,7 +329,7 @@ def _epsilon_ways(rows):
 
 
 def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match | None:
-    """The way with the fewest bugs that gives one of the measured deltas.
+    """The way with the fewest bugs that gives one of the measured deltas; of two, that which more entries tell of.
 
     Parameters
     ----------
@@ -344,24 +344,25 @@ def best(ways, options, tolerance, scale=None, usual=None, nothing=0.0) -> Match
         What is smaller is what rounding leaves of 0.
     """
     found: Match | None = None
+    untold = 0
     for way in ways:
         for number, (measured, mask) in enumerate(options):
             if way.value.shape != measured.shape:
                 continue
             some, due = (measured, way.value) if mask is None else (measured[mask], way.value[mask])
-            cost = len(way.parts)
-            if found is not None and cost >= found.cost:
+            cost, rest = len(way.parts), measured.size - some.size
+            if found is not None and (cost, rest) >= (found.cost, untold):
                 continue
             vanishes = not np.any(some) and np.abs(due).max(initial=0.0) <= nothing
             if scale is not None and (vanishes or same(some, scale * due, tolerance)):
-                found = Match(way, number, scale, cost)
+                found, untold = Match(way, number, scale, cost), rest
                 continue
             c = ratio(some, due, tolerance)
             if c is None:
                 continue
             cost += 1 if scale is not None else 0 if usual is None or usual(c) else 1
-            if found is None or cost < found.cost:
-                found = Match(way, number, c, cost)
+            if found is None or (cost, rest) < (found.cost, untold):
+                found, untold = Match(way, number, c, cost), rest
         if found is not None and found.cost == 0:
             break
     return found

@@ -8,7 +8,7 @@ import numpy as np
 
 from backprop_ref.conformance.catalogue.bug import Bug, Change
 from backprop_ref.conformance.catalogue.changes import no_derivative, slope
-from backprop_ref.conformance.catalogue.hidden_delta import as_relu, at_activation, slope_alone, twice
+from backprop_ref.conformance.catalogue.hidden_delta import as_relu, at_activation, of_layer, slope_alone, twice
 from backprop_ref.conformance.catalogue.known import BY_ID, CATALOGUE
 from backprop_ref.conformance.catalogue.linear_algebra import as_wide_as, error_back, gradient_reshaped, in_turn
 from backprop_ref.conformance.catalogue.output_delta import error_at_activation, labels
@@ -48,11 +48,13 @@ def _more_forms():
     yield Form(BY_ID["label-broadcast"], labels(lambda y: y.sum() / y.mid.size + y.zeros_like(), ("error",)))
     yield Form(BY_ID["reshaped-weights"], {"weights_back": gradient_reshaped})
     for name, activation, other in OTHER_SLOPES:
-        yield Form(BY_ID[name], slope(_at_z(other), activation))
+        yield Form(BY_ID[name], slope(_unless_of_output(other), activation))
     for name, formula in RARER_SLOPES.items():
         yield Form(BY_ID[name], slope(formula, *RARER))
     yield Form(BY_ID["leaky-slope-forgotten"], slope(as_relu, "elu", "selu"))
     yield Form(BY_ID["derivative-of-output-activation"], {"slope": _output_slope_at_z})
+    for shift in (1, -1):
+        yield Form(BY_ID["derivative-of-neighbour"], of_layer(shift, from_z=True))
     yield Form(BY_ID["samples-in-turn"], in_turn(True, False, biases=False), True)
     for width in range(1, MOST_FIXED):
         yield Form(BY_ID["loop-of-other-layer"], as_wide_as(lambda p, layer, width=width: width))
@@ -80,6 +82,17 @@ OTHER_SLOPES = (("tanh-slope-of-sigmoid", "tanh", "sigmoid"), ("sigmoid-slope-of
 def _at_z(name):
     """The derivative of that activation at z, whatever a is."""
     return lambda p, layer, da: derived(name, p.z[layer], activate(name, p.z[layer]), da)
+
+
+def _unless_of_output(name):
+    """The same; where it is the derivative of the output's activation, in a hidden layer, it has another name."""
+    at_z = _at_z(name)
+
+    def formula(p, layer, da):
+        own = layer < p.last and name == p.network.activations[p.last]
+        return derived(p.network.activations[layer], p.z[layer], p.a[layer], da) if own else at_z(p, layer, da)
+
+    return formula
 
 
 def _output_slope_at_z(right, p, layer, da):

@@ -161,13 +161,14 @@ class Samples:
             option = options[match.option]
             value = match.factor * match.way.value
             base = value if option.mask is not None else option.delta
-            told = (one.added for one in options if one.added is not None and same(one.delta, base, self.tolerance))
+            told = (one.added for one in (option, *options) if one.added is not None and self._tells(one, base))
             if (added := next(told, None)) is not None:
                 self.added[layer] = added
             self._say(layer, match, base, due)
             raws = deltas.raws_of(self.rows, match.way, layer, match.factor)
         self.delta[layer] = base
-        self._gradient("dW", layer, G - self.added.get(layer, 0.0), base, match is not None)
+        rest = self.without_noise(G - self.added[layer], layer) if layer in self.added else G
+        self._gradient("dW", layer, rest, base, match is not None)
         if layer in self.added:
             self._added(layer)
         if B is not None:
@@ -178,6 +179,11 @@ class Samples:
             if way.shape == base.shape and not any(same(way, other, self.tolerance) for other in unique):
                 unique.append(way)
         self.above = [Above(way, raws if number == 0 else (), G) for number, way in enumerate(unique)]
+
+    def _tells(self, option, delta):
+        """Whether an option is that delta, where it says anything."""
+        some = slice(None) if option.mask is None else option.mask
+        return option.delta.shape == delta.shape and same(option.delta[some], delta[some], self.tolerance)
 
     def _in_words(self, layer, measured):
         """What is off with a delta of no known rule: the derivative, where all else is right."""
@@ -211,7 +217,7 @@ class Samples:
             if D is not None and np.abs(D).max() > self.tolerance * np.abs(G).max():
                 self.added[layer] = np.zeros(G.shape[1:])
                 self.added[layer][some] = D
-                from_W, outer = split(G[:, some] - D, v[:, some])[0], True
+                from_W, outer = split(self.without_noise(G[:, some] - D, layer), v[:, some])[0], True
         told = np.any(v, axis=1)  # a layer that reads nothing but 0 tells nothing of delta
         options = (
             [] if not outer else [Option(from_W, None if np.all(told) else told[:, None] & np.ones_like(from_W, bool))]
@@ -247,11 +253,12 @@ class Samples:
                 v = self.rows.attempt("left", layer, change=form.change)
                 if v is not None and v.shape == self.inputs[layer].shape:
                     delta, rest = split(G, v)
+                    told = np.broadcast_to(np.any(v, axis=1)[:, None], delta.shape)
+                    mask = None if np.all(told) else told
                     if np.abs(rest).max() > limit and (D := constant_part(G, v, self.tolerance, B)) is not None:
-                        yield Option(split(G - D, v)[0], None, form, D)
+                        yield Option(split(G - D, v)[0], mask, form, D)
                     elif np.abs(rest).max() <= limit:
-                        told = np.broadcast_to(np.any(v, axis=1)[:, None], delta.shape)
-                        yield Option(delta, None if np.all(told) else told, form)
+                        yield Option(delta, mask, form)
             elif "dW" in form.change and (places := self._rearranged(form, layer)) is not None:
                 right = np.full(G.shape, np.nan)
                 right.reshape(len(G), -1)[:, places[places > 0] - 1] = G[:, places > 0]
@@ -259,7 +266,9 @@ class Samples:
                 if np.all(known) and (D := constant_part(right, self.inputs[layer], self.tolerance, B)) is not None:
                     delta = split(right - D, self.inputs[layer])[0]
                     if np.abs(D).max() > limit:
-                        yield Option(delta, None, form, D.reshape(-1)[places - 1].reshape(D.shape))
+                        told = np.broadcast_to(np.any(self.inputs[layer], axis=1)[:, None], delta.shape)
+                        mask = None if np.all(told) else told
+                        yield Option(delta, mask, form, D.reshape(-1)[places - 1].reshape(D.shape))
                         continue
                 v = self.inputs[layer][:, :, None] * known
                 size = (v * v).sum(axis=1)
@@ -369,7 +378,8 @@ class Samples:
     def _gradient(self, name, layer, measured, base, known):
         """What is off with dW or db, given the delta that was used; if that is `known`, a bug with a name."""
         due = np.einsum("si,sj->sij", self.inputs[layer], base) if name == "dW" else base
-        if same(measured, due, self.tolerance):
+        vanishes = not np.any(measured) and np.abs(due).max(initial=0.0) <= self.nothing[layer]
+        if vanishes or same(measured, due, self.tolerance):
             return
         some = np.any(self.G[layer], axis=(0, 1))  # the neurons that are not left out
         if name == "db" and self._decayed(layer, measured, due):

@@ -247,15 +247,17 @@ def _draws(steps):
 def _of_some(steps):
     """How many samples a step takes of more than there are, and the power of that number in it; else None."""
     found = None
-    for size in range(2, len(steps.singles)):
-        answer = steps.asked(range(size))
-        power = None if answer is None or answer.values.dW is None else _power(answer, steps.singles[:size])
+    live = [s for s, one in enumerate(steps.singles) if all(map(np.any, one.values.dW))]  # others add to anything
+    for size in range(2, len(live)):
+        answer = steps.asked(live[:size])
+        known = answer is not None and answer.values.dW is not None
+        power = _power(answer, [steps.singles[s] for s in live[:size]]) if known else None
         if power is None:
             break
         found = size, power
     if found is None:
         return None
-    every = range(found[0] + 1)
+    every = live[: found[0] + 1]
     answer, left = steps.asked(every), [(s, [r for r in every if r != s]) for s in every]
     if answer is not None and any(steps.made(answer, [most, [s]]) for s, most in left):
         return found
@@ -313,9 +315,10 @@ def unsummed(ask, batches, network):
     out, or of a shape that cannot be read, in some layers, whose b is used all the same."""
     five = batches.five
     layers: dict[str, list[int]] = {}
+    alone = batches.singles[0].odd  # the width of another layer may be the size of a batch, and is not 1
     for layer, name in five.odd.items():
         if name:
-            layers.setdefault(name, []).append(layer)
+            layers.setdefault(alone.get(layer) or name, []).append(layer)
     if not layers and five.values.db is None and all(one.values.db is not None for one in batches.singles):
         layers = {"bias-not-summed": []}
     found = [known_bug(name, "db", tuple(at)) for name, at in layers.items()]

@@ -17,7 +17,7 @@ from backprop_ref.conformance.submissions.answer import Answer
 from backprop_ref.conformance.submissions.confined import lifted
 from backprop_ref.conformance.submissions.conventions import Layout, layouts
 from backprop_ref.conformance.submissions.forms import FLAT
-from backprop_ref.conformance.submissions.functions import Function, outer_layers, two_answers
+from backprop_ref.conformance.submissions.functions import Function, is_outer, outer_layers, two_answers
 from backprop_ref.network import Network
 
 HALF_THE_DIGITS = {"float64": 2.0**-26, "float32": 2.0**-12}
@@ -209,6 +209,7 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     doubtful: list[tuple[float, list[Form]]] = []
     unfit: set[tuple] = set()
     said: set[str] = set()
+    sure: set[str] = set()
     for sizes, kind, known, hard in _tries(submission, network, doubtful, said):
         if any(map(problem.startswith, REMEDIES)) or lifted(problem):
             break
@@ -218,10 +219,11 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
         problem = getattr(submission, "missing", "") or problem or next(filter(None, reasons), "")
         said.update(reasons)
         if found:
-            best = max(score for score, _, _ in found)
-            biased_too = [one for one in found if one[1].biases != "none"]
-            if biased_too and max(score for score, _, _ in biased_too) > best - 1:
-                found = biased_too
+            if len(set(sizes)) == len(sizes):
+                sure |= {layout.weights for _, layout, _ in found}
+            elif len(sure) == 1 and not _by_chance(submission, doubtful):  # a transposed dW suits a transposed W
+                found = [one for one in found if one[1].weights in sure] or found
+            found = _with_biases(found)
             best = max(score for score, _, _ in found)
             if hard:  # one-hot labels are asked for only where soft ones give no answer
                 hard = not all(_score(submission, kind, layout, False)[0] for _, layout, _ in found)
@@ -245,6 +247,13 @@ def forms(submission, network=None) -> tuple[list[Form], str]:
     if not problem:
         return [], "it has an argument for each single weight; have it take an array for each layer, such as W1 and b1"
     return [], f"{problem}; {remedy}" if remedy else problem
+
+
+def _with_biases(found):
+    """The layouts with biases, where none without is much better."""
+    biased = [one for one in found if one[1].biases != "none"]
+    best = max(score for score, _, _ in found)
+    return biased if biased and max(score for score, _, _ in biased) >= best - 1 else found
 
 
 def _scored(submission, kind, known, hard):
@@ -404,10 +413,15 @@ def _score(submission, network, layout, hard):
             break
     if values is None or values.dW is None:
         return (0, "it returns a loss and no gradients", every) if values is not None else (1, "", every)
-    if second is None or second.dW is None or same(second.dW[0], values.dW[0], 1e-9):
+    if second is None or second.dW is None:
         return 1, "", biased
+    distinct = len(set(network.sizes)) == len(network.sizes)
+    if same(second.dW[0], values.dW[0], 1e-9):  # another label changes nothing there, as where delta is a slope alone
+        alike = network.n_layers > 1 and is_outer(x[s], None, values.dW[0]) and np.any(values.dW[0])
+        above = alike and distinct and outer_layers(x[s], values, second) >= network.n_layers - 1
+        return (BEST - 0.5 if above else 1), "", biased
     suits = _suiting(x[s], values, second)
-    if suits < 2 and len(set(network.sizes)) == len(network.sizes):  # no other layout has these shapes: it is db
+    if suits < 2 and distinct:  # no other layout has these shapes: it is db
         suits = max(suits, _suiting(x[s], values._replace(db=None), second._replace(db=None)))
     odd = bool(_odd(one.values.db, network.sizes, len(x)))
     across = suits == 2 and _across(submission, network, layout, hard)

@@ -42,9 +42,11 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     found, problem = asking.forms(submission, network)
     smaller = None
     if found and network is None:
-        smaller = _written_for(submission, found[0]) or _of_one_output(submission, found[0])
-    if smaller is not None:
-        found = asking.forms(submission, smaller)[0] or found
+        smaller = _written_for(submission, found[0])
+        if smaller is not None and len(found) == 1 and asking.score(submission, smaller, *found[0][1:3]):
+            found = [found[0]._replace(sizes=smaller.sizes)]  # in equal widths a wrong layout may suit as well
+        elif smaller := smaller or _of_one_output(submission, found[0]):
+            found = asking.forms(submission, smaller)[0] or found
     if not found:
         return Outcome(target, NOT_JUDGED, reason=problem or "it gives no answer")
     if reload is not None:

@@ -43,7 +43,7 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     return (
         (_by_single_losses(batches, near) if search else None)
         or _almost(batches, near, search)
-        or by_penalty(batches, near, search)
+        or _by_penalty(batches, near, members, search)
         or (_by_bugs(batches, near, members) if search else None)
         or in_its_own_terms(ask, batches, members, told, search)
         or without_loss(ask, batches, members, search, told=told)
@@ -53,16 +53,30 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
 def _by_networks(batches, members, fitting, search) -> Judgement:
     """The judgement by the networks that have the loss."""
     best = _least([partial(known, batches, forward, factor, bug, search) for forward, factor, bug in fitting[:4]])
-    if best.cost > 1 and search and "linear" in fitting[0][0].network.activations:
+    linear = "linear" in fitting[0][0].network.activations
+    if best.cost > 1 and search and linear:
         found = _of_that_loss(batches, forwards.with_missing_activations(members))
         best = _least([partial(known, batches, *one) for one in found[:12]], best)
     if not best.named and search:  # what one loss is with a bug, another is without
-        fit = {(forward.network.activations, forward.network.loss) for forward, *_ in fitting}
-        alike = [one for one in members if one.activations == fitting[0][0].network.activations]
-        alike = [one for one in alike if (one.activations, one.loss) not in fit]
-        found = _of_that_loss(batches, _with_loss_bugs(forwards.right(alike)))
-        best = _least([partial(known, batches, *one) for one in found[:6]], best)
+        fit = {(forward.network.activations[-1], forward.network.loss) for forward, *_ in fitting}
+        output = fitting[0][0].network.activations[-1]
+        others = [one for one in members if one.activations[-1] == output and (output, one.loss) not in fit]
+        every = forwards.right([one for one in others if one.activations == fitting[0][0].network.activations])
+        every += forwards.with_missing_activations(others) if linear else []
+        found = _of_that_loss(batches, _with_loss_bugs(every))
+        best = _least([partial(known, batches, *one) for one in found[: 12 if linear else 6]], best)
     return best
+
+
+def _by_penalty(batches, near, members, search) -> Judgement | None:
+    """The judgement by networks whose loss has a penalty beside it; a linear one may be one without an activation, and
+    what one loss is with a bug, another is without."""
+    found = by_penalty(batches, near, search)
+    if found is None or found.named or not search:
+        return found
+    missing = forwards.fitting(forwards.with_missing_activations(members), batches)
+    other = by_penalty(batches, [*missing, *_with_loss_bugs(near)], search)
+    return other if other is not None and other.cost < found.cost else found
 
 
 def _by_bugs(batches, near, members) -> Judgement | None:

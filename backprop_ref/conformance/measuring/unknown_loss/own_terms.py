@@ -1,5 +1,7 @@
 """The judgement on a gradient whose loss is none of ours, by the derivative of that loss."""
 
+import itertools
+
 import numpy as np
 
 from backprop_ref.conformance.dissecting.batches import together
@@ -10,21 +12,30 @@ from backprop_ref.conformance.measuring import forwards, naming
 from backprop_ref.conformance.measuring.asking import HALF_THE_DIGITS
 from backprop_ref.conformance.measuring.by_rules import divided, findings_of, without_loss
 from backprop_ref.conformance.measuring.forwards import rows_of
-from backprop_ref.conformance.measuring.judgement import Judgement, known_bug
+from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known_bug
 from backprop_ref.conformance.measuring.losses import CONSTANTS, case_of
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.unknown_loss import dissection
 from backprop_ref.conformance.outcomes.outcome import CONVENTION, NOT_JUDGED, OWN_TERMS, WRONG, Finding
+from backprop_ref.conformance.submissions.settings import OUR_RATE
 from backprop_ref.parameters import Parameters
 
 LEAST_SAMPLES = 3
 """So many samples have to show their rules."""
+MOST_PENALTIES = 6
+"""So many forward passes whose loss is the submission's, but for a penalty, are held to the gradient."""
 
 
 def by_penalty(batches, every, search, known=True) -> Judgement | None:
     """The judgement where the loss is that of one of these with a penalty added, known or not; None: it is not."""
-    added = _penalty(batches, every, known)
-    return None if added is None else _by_penalty(batches, added, search)
+    best: Judgement | None = None
+    for added in itertools.islice(_penalties(batches, every, known), MOST_PENALTIES if known else 1):
+        found = _by_penalty(batches, added, search)
+        if best is None or (ORDER.index(found.verdict), found.cost) < (ORDER.index(best.verdict), best.cost):
+            best = found
+        if best.verdict != WRONG or best.cost <= 1:
+            break
+    return best
 
 
 def in_its_own_terms(ask, batches, members, told, search):
@@ -34,8 +45,10 @@ def in_its_own_terms(ask, batches, members, told, search):
         reason = "its loss is none of ours, and in float32 differences of it say nothing; compute in float64"
         return Judgement(NOT_JUDGED, kind_of(network), reason=reason)
     derived = dissection.is_derivative(ask, network, batches)
+    name = kind_of(network) if told else "with a loss or an activation of its own"
+    if derived and (layers := _moved_by_the_rate(ask, network, batches)):
+        return Judgement(WRONG, name, (known_bug("updated-weights", "delta", layers, network=name),))
     if derived:
-        name = kind_of(network) if told else "with a loss or an activation of its own"
         note = "the gradient is the derivative of your own loss, which is none of ours; checked by central differences "
         note += f"in {dissection.DIRECTIONS} random directions of {'all weights' if ask.dear else 'each W and b'}"
         return Judgement(OWN_TERMS, name, notes=(note,))
@@ -47,11 +60,28 @@ def in_its_own_terms(ask, batches, members, told, search):
     return None if derived is None or ask.dear else _not_the_derivative(ask, batches, members, search)
 
 
+def _moved_by_the_rate(ask, network, batches):
+    """The layers whose gradient is another where a step is longer, as through weights that are updated already; with a
+    short one that is less than differences of the loss tell."""
+    submission = ask.submission
+    if submission.kind != "function" or not submission.in_place or submission.learning_rate != OUR_RATE:
+        return ()
+    try:
+        submission.learning_rate = 1.0
+        longer = ask(network, batches.params, batches.five.case.x, batches.five.case.y)
+    finally:
+        submission.learning_rate = OUR_RATE
+    if longer is None or longer.values.dW is None or batches.five.values.dW is None:
+        return ()
+    pairs = zip(longer.values.dW, batches.five.values.dW, strict=True)
+    return tuple(layer for layer, pair in enumerate(pairs) if not same(*pair, 1e-6))
+
+
 # ---- a penalty in the loss -------------------------------------------------------------------------------------------
 
 
-def _penalty(batches, every, known):
-    """The forward pass, the words and the factor of a loss that is ours with something added whatever the samples."""
+def _penalties(batches, every, known):
+    """Each loss that is ours with something added whatever the samples: its forward pass, in words, and its factor."""
     first = batches._replace(five=batches.singles[0], seven=None, singles=batches.singles[1:3])
     constants = list(CONSTANTS.items())[: 1 if known else None]
     pairs = ((forward, _losses(first, forward)) for forward in every)
@@ -65,12 +95,12 @@ def _penalty(batches, every, known):
         )
         if found is not None and (words or not known):
             said = (known_bug(name, "loss", network=kind_of(forward.network)),) if name else ()
-            return forward._replace(findings=(*forward.findings, *said)), words, found[0]
-    return None
+            yield forward._replace(findings=(*forward.findings, *said)), words, found[0]
 
 
 def _losses(batches, forward):
-    return np.array([loss_of(case_of(one, batches, forward), forward.rules) for one in batches.all])
+    rules = forward.loss_rules or forward.rules
+    return np.array([loss_of(case_of(one, batches, forward), rules) for one in batches.all])
 
 
 def _by_penalty(batches, added, search):
