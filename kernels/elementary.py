@@ -457,6 +457,29 @@ def _cosine(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any
     return cospi
 
 
+_INTEGER = {np.dtype(np.float64): np.int64, np.dtype(np.float32): np.int32}
+_FEW = 256
+"""Up to so many entries a call costs more than wrong guesses of what comes next."""
+
+
+def where(xp: Any, condition: Any, a: Any, b: Any) -> Any:
+    """``xp.where`` for numbers of a working precision, of which one may be a Python float.
+
+    NumPy's branches at each entry, which takes some ten times as long as arithmetic where conditions are of no order.
+    So there bits are chosen: b differs from a in a ^ b.
+    """
+    if xp is np and isinstance(condition, np.ndarray) and condition.size > _FEW:
+        real = (b if isinstance(a, float) else a).dtype
+        of_a, of_b = (np.asarray(x, real) for x in (a, b))
+        if real in _INTEGER and all(x.shape in {(), condition.shape} for x in (of_a, of_b)):
+            integer = _INTEGER[real]
+            bits = np.subtract(condition, 1, dtype=integer)  # none where it holds, else all
+            bits &= of_a.view(integer) ^ of_b.view(integer)
+            bits ^= of_a.view(integer)
+            return bits.view(real)
+    return xp.where(condition, a, b)
+
+
 def array_primitives(xp: Any, dtype: Any) -> Primitives:
     """The primitives for arrays of the namespace xp, PyTorch and CuPy through ``array_api_compat``, on whatever device.
 
@@ -472,7 +495,7 @@ def array_primitives(xp: Any, dtype: Any) -> Primitives:
     def select(condition: Any, a: Any, b: Any) -> Any:
         if isinstance(a, float) and isinstance(b, float):
             a = xp.asarray(a, dtype=real, device=condition.device)
-        return xp.where(condition, a, b)
+        return where(xp, condition, a, b)
 
     return Primitives(select, getattr(xp, "rint", xp.round), scale, exponent, sqrt)
 

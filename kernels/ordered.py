@@ -48,8 +48,10 @@ def sum_rows(xp: Any, x: Any) -> Any:
     Error: ``gamma(rows - 1) * |x|.sum(axis=0)``.
     """
     if isinstance(x, np.ndarray):
-        columns = x if x.ndim == 2 else x[:, None]
-        return _outer_products_numpy(np.ones((len(x), 1), x.dtype), columns)[0].reshape(x.shape[1:])[()]
+        if x[:1].size > 1:
+            return np.einsum("tj->j", np.ascontiguousarray(x), out=np.empty(x.shape[1:], x.dtype))
+        total = np.add.accumulate(x)[-1] if x.size else np.zeros(x.shape[1:], x.dtype)[()]
+        return total + x.dtype.type(0)
     total = xp.zeros(x.shape[1:], dtype=x.dtype, device=x.device)
     for t in range(x.shape[0]):
         total += x[t, ...]
@@ -95,6 +97,8 @@ def _outer_products_numpy(left: Any, right: Any) -> Any:
 
     `einsum` goes through memory in order: its inner loop is along the axis of the least strides, here the longer one of
     i and j, where it adds a number's products with a row to a row of the result. So t is further out, and ascends.
+    It is compiled for what every processor has, two or four numbers an instruction, and still is several times as fast
+    as two calls for each t, which go through the whole result in memory.
     """
     (rows, columns), dtype = (left.shape[1], right.shape[1]), left.dtype
     if rows > columns:

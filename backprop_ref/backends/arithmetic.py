@@ -22,11 +22,11 @@ class OfArrays(formulas.Arithmetic):
 
     def where(self, condition: Array, yes: Array, no: Array) -> Array:
         """One of the two, of which one may be a number."""
-        if isinstance(yes, float):
+        if self.xp is not np and isinstance(yes, float):
             yes = self.xp.full_like(no, yes)
-        elif isinstance(no, float):
+        elif self.xp is not np and isinstance(no, float):
             no = self.xp.full_like(yes, no)
-        return self.xp.where(condition, yes, no)
+        return elementary.where(self.xp, condition, yes, no)
 
     def largest(self, x: Array) -> Array:
         """The largest of each row, shape (batch, 1)."""
