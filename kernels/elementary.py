@@ -187,7 +187,7 @@ def build(
     """Write the elementary functions over five primitives, for arguments of the dtype, as nothing is converted.
 
     `compile` is applied to every function, inner ones first: ``numba.njit(fastmath=False, error_model="numpy")``, or
-    nothing. `constant` is the type of the constants: ``float`` for arrays, which it does not widen, and for float64
+    nothing. `constant` makes the constants: ``float`` for arrays, which it does not widen, and for float64
     scalars; ``numpy.float32`` for float32 scalars.
 
     Where each operation `passes` over an array, a selection is no cheaper than a product: both polynomials are
@@ -608,7 +608,11 @@ def scalar_primitives(dtype: Any) -> Primitives:
 @cache
 def for_numpy(dtype: Any) -> Elementary:
     """The functions for NumPy arrays of the dtype, "float64" or "float32"."""
-    return build(array_primitives(np, dtype), dtype, passes=True)
+    def constant(value: float) -> Any:
+        """An array, which NumPy need not make of it at each call."""
+        return np.array(value, dtype)
+
+    return build(array_primitives(np, dtype), dtype, constant=constant, passes=True)
 
 
 @cache

@@ -12,9 +12,16 @@ then warns as it does for any arithmetic, unless the caller sets ``np.errstate``
 """
 
 import functools
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+
+THREADS: ContextVar[int] = ContextVar("THREADS", default=1)
+"""How many threads share a large product of NumPy arrays: each has rows of its own, so no bit depends on it."""
+_SHARED_FROM = 2**21
+"""From how many multiplications on it is shared, a millisecond of work, for threads that take a tenth to begin."""
 
 
 def affine(xp: Any, a: Any, W: Any, b: Any) -> Any:
@@ -83,13 +90,19 @@ def _outer_products(xp: Any, start: Any, left: Any, right: Any) -> Any:
     if isinstance(left, np.ndarray):
         if not start.ndim:
             return _outer_products_numpy(left, right)
-        if start.all() or not np.signbit(start[start == 0]).any():  # of -0, +0 + 1 * -0 would make +0
-            ones = np.ones((1, left.shape[1]), left.dtype)
-            return _outer_products_numpy(np.concatenate([ones, left]), np.concatenate([start[None], right]))
+        if np.count_nonzero(start) == start.size or not np.signbit(start[start == 0]).any():
+            return _outer_products_numpy(_beneath(1, left), _beneath(start, right))  # of -0 it would make +0 + 1 * -0
     total = xp.broadcast_to(start, (left.shape[1], right.shape[1]))
     for t in range(left.shape[0]):
         total = total + left[t, :, None] * right[t, None, :]
     return total if left.shape[0] else xp.asarray(total, copy=True)
+
+
+def _beneath(first: Any, others: Any) -> Any:
+    """An array whose first row is `first`."""
+    rows = np.empty((len(others) + 1, others.shape[1]), others.dtype)
+    rows[0], rows[1:] = first, others
+    return rows
 
 
 def _outer_products_numpy(left: Any, right: Any) -> Any:
@@ -107,7 +120,18 @@ def _outer_products_numpy(left: Any, right: Any) -> Any:
         return np.add.accumulate(np.concatenate([np.zeros((1, 1), dtype), left * right]))[-1:]
     if not _einsum_rounds_each(dtype):
         return _terms_in_turn(left, right)
-    return np.einsum("ti,tj->ij", left, np.ascontiguousarray(right), out=np.empty((rows, columns), dtype))
+    right, out = np.ascontiguousarray(right), np.empty((rows, columns), dtype)
+
+    def part(number: int) -> None:
+        some = slice(rows * number // threads, rows * (number + 1) // threads)
+        np.einsum("ti,tj->ij", left[:, some], right, out=out[some])
+
+    threads = min(THREADS.get(), rows) if left.size * columns >= _SHARED_FROM else 1
+    if threads < 2:
+        return np.einsum("ti,tj->ij", left, right, out=out)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(part, range(threads)))
+    return out
 
 
 def _terms_in_turn(left: Any, right: Any) -> Any:

@@ -1,5 +1,6 @@
 """Ordered products and sums against plain loops, to the bit."""
 
+import contextvars
 import functools
 import math
 import platform
@@ -113,6 +114,15 @@ def test_without_einsum(name, dtype, monkeypatch):
     """Where NumPy is built for fused multiply-add."""
     monkeypatch.setattr(ordered, "_einsum_rounds_each", lambda dtype: False)
     compare(name, operands(7, 13, 5, dtype))
+
+
+@every_function
+def test_threads_change_no_bit(name, monkeypatch):
+    monkeypatch.setattr(ordered, "_SHARED_FROM", 0)
+    context = contextvars.copy_context()
+    context.run(ordered.THREADS.set, 3)
+    for sizes in SIZES:
+        context.run(compare, name, operands(*sizes, "float64"))
 
 
 @every_dtype

@@ -28,6 +28,11 @@ class OfArrays(formulas.Arithmetic):
             no = self.xp.full_like(yes, no)
         return elementary.where(self.xp, condition, yes, no)
 
+    def sigmoid(self: Any, z: Array) -> Array:
+        """1/(1 + exp(−z)) with one division."""
+        e = self.exp(-abs(z))
+        return self.where(z >= 0.0, 1.0, e) / (1.0 + e)
+
     def largest(self, x: Array) -> Array:
         """The largest of each row, shape (batch, 1)."""
         return self.xp.max(x, axis=1, keepdims=True)
@@ -109,6 +114,8 @@ class Reproducible(OfArrays):
 
     def _of(self, x: Array) -> elementary.Elementary:
         dtype = "float32" if x.dtype == self.xp.float32 else "float64"
+        if self.xp is np:
+            return elementary.for_numpy(dtype)
         if dtype not in self._functions:
             primitives = elementary.array_primitives(self.xp, dtype)
             self._functions[dtype] = elementary.build(primitives, dtype, passes=True)
