@@ -468,15 +468,17 @@ def where(xp: Any, condition: Any, a: Any, b: Any) -> Any:
     NumPy's branches at each entry, which takes some ten times as long as arithmetic where conditions are of no order.
     So there bits are chosen: b differs from a in a ^ b.
     """
-    if xp is np and isinstance(condition, np.ndarray) and condition.size > _FEW:
-        real = (b if isinstance(a, float) else a).dtype
-        of_a, of_b = (np.asarray(x, real) for x in (a, b))
-        if real in _INTEGER and all(x.shape in {(), condition.shape} for x in (of_a, of_b)):
-            integer = _INTEGER[real]
+    if xp is np and condition.size > _FEW:
+        if isinstance(a, float):
+            a = np.asarray(a, b.dtype)
+        elif isinstance(b, float):
+            b = np.asarray(b, a.dtype)
+        integer, whole = _INTEGER.get(a.dtype), condition.shape
+        if integer and a.dtype == b.dtype and (not a.ndim or a.shape == whole) and (not b.ndim or b.shape == whole):
             bits = np.subtract(condition, 1, dtype=integer)  # none where it holds, else all
-            bits &= of_a.view(integer) ^ of_b.view(integer)
-            bits ^= of_a.view(integer)
-            return bits.view(real)
+            bits &= a.view(integer) ^ b.view(integer)
+            bits ^= a.view(integer)
+            return bits.view(a.dtype)
     return xp.where(condition, a, b)
 
 
