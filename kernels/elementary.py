@@ -458,8 +458,8 @@ def _cosine(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any
 
 
 _INTEGER = {np.dtype(np.float64): np.int64, np.dtype(np.float32): np.int32}
-_FEW = 256
-"""Up to so many entries a call costs more than wrong guesses of what comes next."""
+_FEW = 2000
+"""Up to so many entries the processor guesses well, and calls cost more."""
 
 
 def where(xp: Any, condition: Any, a: Any, b: Any) -> Any:
