@@ -610,6 +610,7 @@ def scalar_primitives(dtype: Any) -> Primitives:
 @cache
 def for_numpy(dtype: Any) -> Elementary:
     """The functions for NumPy arrays of the dtype, "float64" or "float32"."""
+
     def constant(value: float) -> Any:
         """An array, which NumPy need not make of it at each call."""
         return np.array(value, dtype)

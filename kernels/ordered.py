@@ -147,8 +147,8 @@ def _einsum_rounds_each(dtype: Any) -> bool:
     """Whether `einsum` rounds each product, which where NumPy is built for fused multiply-add it does not."""
     left = 1 + (np.arange(35) * 0.6180339887498949 % 1).reshape(7, 5).astype(dtype)
     right = 1 - (np.arange(7 * 67) * 0.7320508075688772 % 1).reshape(7, 67).astype(dtype)
-    return all(
-        np.array_equal(np.einsum("ti,tj->ij", left, part, out=np.empty((5, columns), dtype)), _terms_in_turn(left, part))
-        for columns in (2, 3, 8, 21, 67)
-        for part in [np.ascontiguousarray(right[:, :columns])]
-    )
+    for columns in (2, 3, 8, 21, 67):
+        part, out = np.ascontiguousarray(right[:, :columns]), np.empty((5, columns), dtype)
+        if not np.array_equal(np.einsum("ti,tj->ij", left, part, out=out), _terms_in_turn(left, part)):
+            return False
+    return True
