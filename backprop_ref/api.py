@@ -338,7 +338,7 @@ def loss_and_outputs(
 
 def on_backend(backend: Backend, params: Parameters, *arrays: Batch | Vector) -> tuple[Any, ...]:
     """`params` as `mlp.Weights`, and the arrays, in the backend's arrays of the dtype of `params`."""
-    dtype = params.dtype.name
+    dtype = check_dtype(params.dtype)
     weights = mlp.Weights([backend.asarray(W, dtype) for W in params.W], [backend.asarray(b, dtype) for b in params.b])
     return weights, *(backend.asarray(array, dtype) for array in arrays)
 

@@ -14,6 +14,7 @@ from backprop_ref.arrays import Float, Matrix, Vector
 from backprop_ref.errors import InvalidInput
 
 DTYPES = ("float64", "float32")
+_NAMES = {np.dtype(name): name for name in DTYPES}
 
 
 class Parameters:
@@ -163,6 +164,8 @@ def views(flat: npt.NDArray[Any], sizes: Sequence[int]) -> tuple[tuple[Matrix, .
 
 def check_dtype(dtype: npt.DTypeLike) -> str:
     """'float64' or 'float32' from any way to name a dtype; anything else is refused."""
+    if isinstance(dtype, np.dtype) and dtype in _NAMES:
+        return _NAMES[dtype]
     try:
         name = np.dtype(dtype).name
     except TypeError:

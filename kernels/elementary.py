@@ -187,7 +187,7 @@ def build(
     """Write the elementary functions over five primitives, for arguments of the dtype, as nothing is converted.
 
     `compile` is applied to every function, inner ones first: ``numba.njit(fastmath=False, error_model="numpy")``, or
-    nothing. `constant` is the type of the constants: ``float`` for arrays, which it does not widen, and for float64
+    nothing. `constant` makes the constants: ``float`` for arrays, which it does not widen, and for float64
     scalars; ``numpy.float32`` for float32 scalars.
 
     Where each operation `passes` over an array, a selection is no cheaper than a product: both polynomials are
@@ -457,6 +457,31 @@ def _cosine(primitives: Primitives, c: SimpleNamespace, compile: Compile) -> Any
     return cospi
 
 
+_INTEGER = {np.dtype(np.float64): np.int64, np.dtype(np.float32): np.int32}
+_FEW = 2000
+"""Up to so many entries the processor guesses well, and calls cost more."""
+
+
+def where(xp: Any, condition: Any, a: Any, b: Any) -> Any:
+    """``xp.where`` for numbers of a working precision, of which one may be a Python float.
+
+    NumPy's branches at each entry, which takes some ten times as long as arithmetic where conditions are of no order.
+    So there bits are chosen: b differs from a in a ^ b.
+    """
+    if xp is np and condition.size > _FEW:
+        if isinstance(a, float):
+            a = np.asarray(a, b.dtype)
+        elif isinstance(b, float):
+            b = np.asarray(b, a.dtype)
+        integer, whole = _INTEGER.get(a.dtype), condition.shape
+        if integer and a.dtype == b.dtype and (not a.ndim or a.shape == whole) and (not b.ndim or b.shape == whole):
+            bits = np.subtract(condition, 1, dtype=integer)  # none where it holds, else all
+            bits &= a.view(integer) ^ b.view(integer)
+            bits ^= a.view(integer)
+            return bits.view(a.dtype)
+    return xp.where(condition, a, b)
+
+
 def array_primitives(xp: Any, dtype: Any) -> Primitives:
     """The primitives for arrays of the namespace xp, PyTorch and CuPy through ``array_api_compat``, on whatever device.
 
@@ -472,7 +497,7 @@ def array_primitives(xp: Any, dtype: Any) -> Primitives:
     def select(condition: Any, a: Any, b: Any) -> Any:
         if isinstance(a, float) and isinstance(b, float):
             a = xp.asarray(a, dtype=real, device=condition.device)
-        return xp.where(condition, a, b)
+        return where(xp, condition, a, b)
 
     return Primitives(select, getattr(xp, "rint", xp.round), scale, exponent, sqrt)
 
@@ -585,7 +610,12 @@ def scalar_primitives(dtype: Any) -> Primitives:
 @cache
 def for_numpy(dtype: Any) -> Elementary:
     """The functions for NumPy arrays of the dtype, "float64" or "float32"."""
-    return build(array_primitives(np, dtype), dtype, passes=True)
+
+    def constant(value: float) -> Any:
+        """An array, which NumPy need not make of it at each call."""
+        return np.array(value, dtype)
+
+    return build(array_primitives(np, dtype), dtype, constant=constant, passes=True)
 
 
 @cache

@@ -354,3 +354,15 @@ if __name__ == "__main__":  # prints the table above
     for dtype in DTYPES:
         for name in NAMES:
             print(f'    ("{name}", "{dtype}"): "{fingerprint(name, dtype)}",')
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_selections_by_bits(dtype):
+    """They are NumPy's own, of NaN and of signs of zero too, and of numbers and of arrays that are broadcast."""
+    x = np.tile(np.array([0.0, -0.0, math.nan, math.inf, -1.5, 5e-324, 2.0], dtype), (elementary._FEW, 1))
+    y, constant = x[:, ::-1], np.array(-0.0, dtype)
+    condition = np.arange(x.size).reshape(x.shape) % 3 == 0
+    for a, b in ((x, y), (x, constant), (constant, y), (constant, constant), (x, -0.5), (-0.5, y), (x[:1], y)):
+        found = elementary.where(np, condition, a, b)
+        assert found.dtype == dtype
+        assert_same_bits(found, np.where(condition, a, b))

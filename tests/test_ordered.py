@@ -1,7 +1,9 @@
 """Ordered products and sums against plain loops, to the bit."""
 
+import contextvars
 import functools
 import math
+import platform
 
 import array_api_strict
 import numpy as np
@@ -107,12 +109,36 @@ def test_numpy_equals_loops(name, dtype, sizes):
 
 
 @every_function
-@pytest.mark.parametrize("small", [0, 10**9])
-@pytest.mark.parametrize("block", [1, 50, 10**9])
-def test_block_sizes_change_no_bit(name, small, block, monkeypatch):
-    monkeypatch.setattr(ordered, "_SMALL", small)
-    monkeypatch.setattr(ordered, "_BLOCK", block)
-    compare(name, operands(7, 13, 5, "float64"))
+@every_dtype
+def test_without_einsum(name, dtype, monkeypatch):
+    """Where NumPy is built for fused multiply-add."""
+    monkeypatch.setattr(ordered, "_einsum_rounds_each", lambda dtype: False)
+    compare(name, operands(7, 13, 5, dtype))
+
+
+@every_function
+def test_threads_change_no_bit(name, monkeypatch):
+    monkeypatch.setattr(ordered, "_SHARED_FROM", 0)
+    context = contextvars.copy_context()
+    context.run(ordered.THREADS.set, 3)
+    for sizes in SIZES:
+        context.run(compare, name, operands(*sizes, "float64"))
+
+
+@every_dtype
+def test_a_fused_einsum_is_found(dtype, monkeypatch):
+    """It is left to the terms in turn, as the one of NumPy here is not."""
+
+    def fused(subscripts, left, right, out):
+        for t in range(len(left)):
+            out[...] = (out * bool(t) + left[t, :, None].astype(np.longdouble) * right[t]).astype(out.dtype)
+        return out
+
+    rounds_each = ordered._einsum_rounds_each.__wrapped__
+    if platform.machine() == "x86_64":
+        assert rounds_each(np.dtype(dtype))
+    monkeypatch.setattr(np, "einsum", fused)
+    assert not rounds_each(np.dtype(dtype))
 
 
 @every_function

@@ -22,11 +22,16 @@ class OfArrays(formulas.Arithmetic):
 
     def where(self, condition: Array, yes: Array, no: Array) -> Array:
         """One of the two, of which one may be a number."""
-        if isinstance(yes, float):
+        if self.xp is not np and isinstance(yes, float):
             yes = self.xp.full_like(no, yes)
-        elif isinstance(no, float):
+        elif self.xp is not np and isinstance(no, float):
             no = self.xp.full_like(yes, no)
-        return self.xp.where(condition, yes, no)
+        return elementary.where(self.xp, condition, yes, no)
+
+    def sigmoid(self: Any, z: Array) -> Array:
+        """1/(1 + exp(−z)) with one division."""
+        e = self.exp(-abs(z))
+        return self.where(z >= 0.0, 1.0, e) / (1.0 + e)
 
     def largest(self, x: Array) -> Array:
         """The largest of each row, shape (batch, 1)."""
@@ -109,6 +114,8 @@ class Reproducible(OfArrays):
 
     def _of(self, x: Array) -> elementary.Elementary:
         dtype = "float32" if x.dtype == self.xp.float32 else "float64"
+        if self.xp is np:
+            return elementary.for_numpy(dtype)
         if dtype not in self._functions:
             primitives = elementary.array_primitives(self.xp, dtype)
             self._functions[dtype] = elementary.build(primitives, dtype, passes=True)

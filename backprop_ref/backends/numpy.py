@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,6 +15,7 @@ from backprop_ref.backends.array import ArrayBackend
 from backprop_ref.backends.base import Array, Shares, Trainer
 from backprop_ref.dropout import Rates
 from backprop_ref.errors import InvalidInput
+from backprop_ref.kernels import ordered
 from backprop_ref.network import Network
 from backprop_ref.optimizers import Optimizer
 
@@ -27,7 +29,7 @@ each other: 64-1024-10 at batch 64, beside two busy loops on two cores, took 36 
 
 
 class NumpyBackend(ArrayBackend):
-    """The pairs on NumPy; `threads` limits the BLAS."""
+    """The pairs on NumPy; `threads` limits the BLAS, and ordered products."""
 
     name = "numpy"
 
@@ -70,9 +72,18 @@ class NumpyBackend(ArrayBackend):
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Overflow and NaN are values here, not warnings; the BLAS has `threads` threads."""
-        with np.errstate(all="ignore"), blas_threads(self.threads):
-            yield
+        """Overflow and NaN are values here, not warnings; the BLAS and ordered products have `threads` threads."""
+        before = ordered.THREADS.set(self.threads or cores())
+        try:
+            with np.errstate(all="ignore"), blas_threads(self.threads):
+                yield
+        finally:
+            ordered.THREADS.reset(before)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def blas_threads(threads: int | None) -> AbstractContextManager[object]:
