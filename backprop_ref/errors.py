@@ -56,6 +56,10 @@ class BackendUnavailable(BackpropRefError, RuntimeError):
     """
 
 
+class CommandInterrupted(BaseException):
+    """Ctrl-C in a command, in a form that typer lets through; of KeyboardInterrupt it makes a status without a word."""
+
+
 class TrainingDiverged(BackpropRefError, ArithmeticError):
     """The loss or a parameter became NaN or infinite.
 

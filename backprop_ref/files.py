@@ -59,14 +59,31 @@ def refuse_endless(path: Name) -> None:
     What the caller has opened, such as /dev/stdin, is read.
     """
     try:
-        mode = Path(path).stat().st_mode
+        found = Path(path).stat()
     except (OSError, ValueError):  # which reading will say
         return
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(found.st_mode):
         raise InvalidInput(f"{path}: not a regular file but a folder; give a file in it")
-    if not stat.S_ISREG(mode) and not GIVEN.fullmatch(os.fspath(path)):
+    if GIVEN.fullmatch(os.fspath(path)):
+        return
+    if not stat.S_ISREG(found.st_mode) or (not found.st_size and _holds_something(path)):
         remedy = f"save what it gives to a file, or give /dev/stdin and redirect: < {path}"
         raise InvalidInput(f"{path}: not a regular file, and reading it might never end; {remedy}")
+
+
+def _holds_something(path: Name) -> bool:
+    """Whether a file of no size can be read: the system makes it up, such as /proc/kmsg, which waits."""
+    handle = None
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        return bool(os.read(handle, 1)) and not os.fstat(handle).st_size
+    except BlockingIOError:
+        return True
+    except OSError:  # which reading will say
+        return False
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 def create(path: Name, content: Content) -> None:

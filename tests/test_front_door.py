@@ -350,3 +350,14 @@ def test_a_shell_completes(capsys, monkeypatch):
     monkeypatch.setenv("COMP_CWORD", "1")
     assert run([]) == 0
     assert capsys.readouterr() == ("train\n", "")
+
+
+def test_ctrl_c_in_any_command_is_said(capsys, monkeypatch):
+    """Typer makes a status of it without a word."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("backprop_ref.cli.use.predict", interrupted)
+    assert run(["predict", "run", "--data-path", "t.csv"]) == 130
+    assert capsys.readouterr().err == "error: interrupted\n"

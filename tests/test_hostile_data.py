@@ -1,9 +1,11 @@
 """Folders of data that somebody made to do harm: refused in a line, in little time and memory."""
 
+import json
 import os
 import resource
 import struct
 import time
+import zipfile
 from itertools import pairwise
 
 import numpy as np
@@ -233,3 +235,128 @@ def test_a_block_that_memory_does_not_hold_is_no_bad_file(tmp_path, monkeypatch)
     monkeypatch.setattr(files.ParquetFiles, "_table", short)
     with pytest.raises(br.InvalidInput, match=r"part\.parquet: .* does not fit into memory; give fewer rows by"):
         list(part.each(range(3), "float64"))
+
+
+# --- single files ---
+
+
+def zipped(**files):
+    def make(path):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in files.items():
+                archive.writestr(name, content, zipfile.ZIP_STORED if len(content) < 99 else None)
+
+    return make
+
+
+def sheet(cells, more=""):
+    """A spreadsheet of one sheet, of such rows."""
+    namespace = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+    at = "http://schemas.openxmlformats.org/{}/2006/relationships"
+    one = f'<Relationships xmlns="{at.format("package")}">'
+    one += f'<Relationship Id="rId1" Type="{at.format("officeDocument")}/{{}}" Target="{{}}"/></Relationships>'
+    book = f'<workbook {namespace} xmlns:r="{at.format("officeDocument")}"><sheets>'
+    return zipped(
+        **{
+            "[Content_Types].xml": "<Types/>",
+            "_rels/.rels": one.format("officeDocument", "xl/workbook.xml"),
+            "xl/workbook.xml": book + '<sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>',
+            "xl/_rels/workbook.xml.rels": one.format("worksheet", "worksheets/sheet1.xml"),
+            "xl/worksheets/sheet1.xml": f"<worksheet {namespace}><sheetData>{cells}</sheetData>{more}</worksheet>",
+        }
+    )
+
+
+def table_of(rows, columns):
+    """A spreadsheet in the open format, of one row of one cell that is said to be there so often."""
+    names = ("office", "table", "text")
+    spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in names)
+    cell = f'<table:table-cell office:value-type="float" office:value="1" table:number-columns-repeated="{columns}"/>'
+    body = f'<table:table table:name="S"><table:table-row table:number-rows-repeated="{rows}">{cell}'
+    content = f"<office:document-content {spaces}><office:body><office:spreadsheet>{body}"
+    content += "</table:table-row></table:table></office:spreadsheet></office:body></office:document-content>"
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    manifest = f"""<m:manifest xmlns:m="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"><m:file-entry
+        m:full-path="/" m:media-type="{kind}"/></m:manifest>"""
+    return zipped(**{"mimetype": kind, "META-INF/manifest.xml": manifest, "content.xml": content})
+
+
+def row(number, *cells):
+    return f'<row r="{number}">' + "".join(f'<c r="{at}"><v>{value}</v></c>' for at, value in cells) + "</row>"
+
+
+def npy(*told, **more):
+    """An .npy file's bytes, by its header."""
+
+    def make(path):
+        headed(path, *told, **more)
+
+    return make
+
+
+def written(content):
+    return lambda path: path.write_text(content)
+
+
+def lying(path):
+    headed(path.with_name("x.npy"), "(1000000000000, 3)")
+    zipped(**{"x.npy": path.with_name("x.npy").read_bytes()})(path)
+
+
+ENDS = "no spreadsheet that can be read (it ends what reads it, or asks for over 1,024 MiB of memory or 10 s)"
+FILES = {
+    "cells far apart.xlsx": (sheet(row(1, ("A1", 1)) + row(1048576, ("XFD1048576", 2))), ENDS),
+    "a row that is no number.xlsx": (sheet(row("9" * 20, ("A99999999999", 1))), ENDS),
+    "merged beyond its end.xlsx": (
+        sheet(row(1, ("A1", 1)), '<mergeCells><mergeCell ref="XFD1:XFD1048576"/></mergeCells>'),
+        "one row of data",
+    ),
+    "unpacked.xlsx": (sheet(" " * 2**27), "over 100 times as large unpacked"),
+    "a billion rows.ods": (table_of(10**9, 2), "over 100 times as large unpacked"),
+    "two sizes.ods": (table_of(2**20, 2**14), "no spreadsheet that can be read"),
+    "unpacked.npz": (zipped(**{"x.npy": bytes(2**27 + 1)}), "over 100 times as large unpacked"),
+    "lying.npz": (lying, "float64 of shape (1000000000000, 3) in 0 bytes"),
+    "of nothing.npy": (npy("(2000000000, 1)", "'<U0'"), "<U0 of shape (2000000000, 1) in 0 bytes"),
+    "nested.npy": (npy("(" + "-" * 8000 + "5, 2)"), "arrays that memory does not hold"),
+    "wide.npy": (npy("(2, 200000)", "'|u1'", size=500_000), "200,000 columns, and a table may have 100,000"),
+    "other names.json": (
+        written(json.dumps([{f"k{i}": i} for i in range(9999)])),
+        "9,999 names in 9,999 records, most of which have few",
+    ),
+    "other names by row.json": (
+        written(json.dumps({f"k{i}": {f"r{i}": 1} for i in range(9999)})),
+        "9,999 names in 9,999 records, most of which have few",
+    ),
+    "a name twice.json": (
+        written("[{" + ",".join(f'"k{i}":1' for i in range(50_000)) + ',"k7":2}]'),
+        "a record has 'k7' twice",
+    ),
+    "wide.arff": (
+        written("@relation r\n" + "@attribute a numeric\n" * 60_000 + "@data\n" + "1," * 59_999 + "1"),
+        "two columns are named 'a'",
+    ),
+    "wide.libsvm": (written("1 1000000000:1\n0 1:2\n"), "1,000,000,001 columns, and a table may have 100,000"),
+    "sparse.libsvm": (written("0 99000:1\n" * 2000), "2,000 rows of 99,001 columns, nearly all of which are 0"),
+}
+
+
+@pytest.mark.few(4)
+@pytest.mark.parametrize("name", FILES)
+def test_a_hostile_file_is_refused_in_a_line(tmp_path, name):
+    make, said = FILES[name]
+    make(tmp_path / name)
+    before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(br.InvalidInput) as refused:
+        br.read_table(tmp_path / name)
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert time.process_time() - started < 5.0
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 2**29
+
+
+@pytest.mark.parametrize("name", ["/proc/kmsg", "/proc/self/environ"])
+def test_what_the_system_makes_up_is_no_file(name):
+    """/proc/kmsg says that it is a file of no size, and is waited for."""
+    if not os.access(name, os.R_OK):
+        pytest.skip(f"{name} cannot be read here")
+    with pytest.raises(br.InvalidInput, match="reading it might never end|cannot be read"):
+        br.read_table(name)

@@ -121,7 +121,9 @@ def _found(name: str, numerics: str, device: str | None, threads: int | None) ->
         try:
             found: Backend = importlib.import_module(module).create(ARITHMETIC[numerics], device, threads)
             return found
-        except (ImportError, OSError) as error:
+        except BackpropRefError:
+            raise
+        except (ImportError, OSError, ValueError) as error:  # Numba of NUMBA_NUM_THREADS=0
             raise BackendUnavailable(f"backend {name}: installed, but it does not load: {error}") from error
     wanted = {"numerics": numerics, "device": device, "threads": threads}
     if ":" in name:

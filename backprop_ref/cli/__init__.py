@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from backprop_ref.errors import BackpropRefError, OtherBits, TrainingDiverged, blame
+from backprop_ref.errors import BackpropRefError, CommandInterrupted, OtherBits, TrainingDiverged, blame
 from backprop_ref.starting import INTERRUPTED, as_usual, end_at_once
 from backprop_ref.text import printable
 
@@ -75,7 +75,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         message, status = error, 1
     except BackpropRefError as error:
         message, status = error, 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, CommandInterrupted):
         message, status = "interrupted", INTERRUPTED
     except OSError as error:
         message, status = f"{error.filename or 'system'}: {error.strerror or error}", 2

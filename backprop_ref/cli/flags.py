@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from backprop_ref.errors import CommandInterrupted
 from backprop_ref.experiments.schema import flags as schema_flags
 
 BASIC = {
@@ -48,6 +49,12 @@ class _Plain:
 
 class Command(_Plain, TyperCommand):
     """A command."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise CommandInterrupted from None
 
 
 class Group(_Plain, TyperGroup):

@@ -26,7 +26,7 @@ import numpy as np
 
 from backprop_ref.asking import ask
 from backprop_ref.data import cells
-from backprop_ref.data.header import is_header, one_line
+from backprop_ref.data.header import check_names, is_header, one_line
 from backprop_ref.data.raw import Block, Numbers, Raw, Text, Texts
 from backprop_ref.errors import InvalidInput
 from backprop_ref.files import Name, refuse_endless
@@ -57,6 +57,9 @@ _OPENERS: dict[bytes, Callable[..., Any]] = {
 }
 MOST_TIMES, ALWAYS_BYTES = 100, 1 << 27
 """A packed file may become so many times as large, or of this size."""
+OUT_OF_PROPORTION = f"packed, and over {MOST_TIMES} times as large unpacked; unpack it yourself, and give that"
+DAMAGED = (*(zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError),)
+"""What `zipfile` raises."""
 Bytes = bytes | mmap.mmap
 Found = TypeVar("Found")
 
@@ -92,10 +95,17 @@ def unpacked(path: Name, packed: IO[bytes], size: int) -> bytes:
     most = most_unpacked(size)
     found = packed.read(most + 1)
     if len(found) > most:
-        raise InvalidInput(
-            f"{path}: packed, and over {MOST_TIMES} times as large unpacked; unpack it yourself, and give that"
-        )
+        raise InvalidInput(f"{path}: {OUT_OF_PROPORTION}")
     return found
+
+
+def refuse_bomb(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuses a zip archive of `size` bytes whose files are out of proportion, by the sizes that it says they have.
+
+    Python reads no more of a file in it than that.
+    """
+    if sum(file.file_size for file in archive.infolist()) > most_unpacked(size):
+        raise InvalidInput(OUT_OF_PROPORTION)
 
 
 def unzipped(path: Name, data: Bytes) -> bytes:
@@ -107,15 +117,7 @@ def unzipped(path: Name, data: Bytes) -> bytes:
                 raise InvalidInput(f"{path}: an archive of {len(names)} files; unpack it and give one of them")
             with archive.open(names[0]) as packed:
                 return unpacked(path, packed, len(data))
-    except (
-        zipfile.BadZipFile,
-        RuntimeError,
-        NotImplementedError,
-        EOFError,
-        OSError,
-        zlib.error,
-        lzma.LZMAError,
-    ) as error:
+    except DAMAGED as error:
         raise InvalidInput(f"{path}: packed, and cannot be unpacked ({error}); unpack it first") from None
 
 
@@ -163,19 +165,13 @@ def read(
         empty = layout.width - len(columns)
         left_out = ["an empty last column is left out" if empty == 1 else f"{empty} empty last columns are left out"]
     if names is not None:
-        _check_names(path, layout.first_line, names)
+        check_names(f"{path}, line {layout.first_line}", names)
     return Raw(names, columns, rows, _line_of(data, layout), notes + left_out, True, layout.delimiter)
 
 
 def _line_at(data: Bytes, at: int) -> str:
     before = bytes(data[:at]).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return f"line {before.count(bytes([10])) + 1}"
-
-
-def _check_names(path: Name, line: int, names: Sequence[str]) -> None:
-    for i, name in enumerate(names):
-        if name and name in names[:i]:
-            raise InvalidInput(f"{path}, line {line}: two columns are named '{name}'; rename one")
 
 
 # --- encoding ---

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from backprop_ref.data import cells
+from backprop_ref.errors import InvalidInput
 
 YEARS = range(1800, 2201)
 
@@ -45,6 +46,29 @@ def one_line(name: str) -> str:
     """A name that goes over several lines, in one; without characters at its ends that nobody sees."""
     name = name.strip("\u200b\u200e\u200f\u2060\ufeff ")
     return " ".join(name.split()) if "\n" in name or "\r" in name else name
+
+
+MOST_COLUMNS = 100_000
+"""Of a table, each of whose columns is looked at by itself."""
+
+
+def check_width(where: object, n_columns: int) -> None:
+    """Refuses tables of more columns than are looked at."""
+    if n_columns > MOST_COLUMNS:
+        raise InvalidInput(
+            f"{where}: {n_columns:,} columns, and a table may have {MOST_COLUMNS:,}; leave some out, or give a folder "
+            "with X.npy and y.npy"
+        )
+
+
+def check_names(where: object, names: Sequence[str] | None) -> None:
+    """Refuses two columns of one name, and too many."""
+    check_width(where, len(names or ()))
+    seen = set[str]()
+    for name in names or ():
+        if name and name in seen:
+            raise InvalidInput(f"{where}: two columns are named '{name}'; rename one")
+        seen.add(name)
 
 
 def _is_number(cell: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from backprop_ref.data import sheets
 from backprop_ref.data.cells import PLAIN
 
 IN_CACHE = 1 << 15
@@ -204,13 +205,11 @@ class Raw(NamedTuple):
 
 def shown(value: float, kind: str = "number") -> str:
     """A number as text: 3 for 3.0; True or False for a boolean; nothing for NaN."""
-    if np.isnan(value):
-        return ""
-    if kind == "boolean":
+    if kind == "boolean" and not np.isnan(value):
         return str(bool(value))
-    if kind == "date":
+    if kind == "date" and not np.isnan(value):
         return str((np.datetime64("1970-01-01") + np.timedelta64(round(value * 86400), "s")).astype("M8[s]"))
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    return sheets.text(value)
 
 
 class Distinct(NamedTuple):

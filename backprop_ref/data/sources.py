@@ -1,14 +1,15 @@
 """Tables from files of every kind and from other libraries, as a `Raw` table of columns."""
 
+import contextlib
 import csv
 import io
 import json
+import math
 import re
 import tokenize
 import zipfile
-import zlib
-from collections.abc import Collection, Container, Iterable, Sequence
-from datetime import date, datetime, time, timedelta
+from collections import Counter
+from collections.abc import Collection, Container, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,11 @@ import numpy as np
 from backprop_ref.arrays import is_masked
 from backprop_ref.asking import ask
 from backprop_ref.data import csv_file
-from backprop_ref.data.header import is_header, one_line
-from backprop_ref.data.raw import Numbers, Raw, Text, Texts, shown
+from backprop_ref.data.header import check_names, check_width, is_header, one_line
+from backprop_ref.data.raw import Numbers, Raw, Text, Texts
+from backprop_ref.data.sheets import Unreadable
+from backprop_ref.data.sheets import read as sheets_of
+from backprop_ref.data.sheets import text as as_text
 from backprop_ref.errors import InvalidInput, unknown
 from backprop_ref.files import Name
 
@@ -142,26 +146,26 @@ def _is_office(data: Any) -> bool:
 
 def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], counted: bool, asked: str | None) -> Raw:
     """The sheet asked for, or the largest; for a trained network, the first that names its columns."""
-    from python_calamine import CalamineError, CalamineWorkbook
-
+    packed = bytes(data)
     try:
-        book = CalamineWorkbook.from_filelike(io.BytesIO(bytes(data)))
-        if asked is not None and asked not in book.sheet_names:
-            raise InvalidInput(f"{path}: {unknown('sheet', asked, book.sheet_names)}")
-        sheets = {name: _rows_of(book.get_sheet_by_name(name)) for name in book.sheet_names}
-    except (CalamineError, OSError) as error:
+        if packed[:2] == b"PK":
+            csv_file.refuse_bomb(zipfile.ZipFile(io.BytesIO(packed)), len(packed))
+        book = sheets_of(packed, asked)
+        if asked is not None and asked not in book.names:
+            raise InvalidInput(unknown("sheet", asked, book.names))
+    except InvalidInput as error:
+        raise InvalidInput(f"{path}: {error}") from None
+    except (Unreadable, *csv_file.DAMAGED) as error:
         raise InvalidInput(f"{path}: no spreadsheet that can be read ({error}); save it as CSV") from None
-    full = {name: rows for name, rows in sheets.items() if rows}
+    full = {name: rows for name, rows in book.sheets.items() if rows}
     if not full:
         raise InvalidInput(f"{path}: empty; a sheet with one row per sample is needed")
-    names_all = (name for name, rows in full.items() if any(set(known) <= set(map(str, row)) for row in rows[:20]))
+    names_all = (name for name, rows in full.items() if any(set(known) <= set(row) for row in rows[:20]))
     largest = max(full, key=lambda name: sum(value != "" for row in full[name] for value in row))
     sheet = asked or (next(names_all, largest) if known else largest)
     if sheet not in full:
         raise InvalidInput(f"{path}: sheet {sheet} is empty; name another by {ask('--sheet')}")
-    rows = full[sheet]
-    cells = [[_cell(value) for value in row] for row in rows]
-    cells = [[row[i].strip() for i in range(len(row))] for row in cells]
+    cells = [[cell.strip() for cell in row] for row in full[sheet]]
     first = next((i for i, row in enumerate(cells) if sum(map(bool, row)) > 1), 0)
     last = max(i for i, row in enumerate(cells) if any(row))
     body = cells[first : last + 1]
@@ -182,7 +186,7 @@ def _sheet(path: Name, data: Any, header: bool | None, known: Collection[str], c
         raise InvalidInput(f"{path}: only a header; at least one row of data is needed")
     numbered = [(number, row) for number, row in enumerate(body, first + (2 if named else 1)) if any(row)]
     columns: list[Text | Numbers] = [Text.of([row[i] for _, row in numbered]) for i in range(len(body[0]))]
-    _unique(path, names)
+    check_names(path, names)
     return Raw(names, columns, len(numbered), lambda row: f"row {numbered[row][0]}", notes, True)
 
 
@@ -191,39 +195,11 @@ def _refuse_formulas(path: Name, data: Any) -> None:
     if bytes(data[:2]) != b"PK":
         return
     empty = re.compile(rb"""<c(?![^>]*t="str")[^>]*><f[^>]*>[^<]*</f>(<v ?/>|<v></v>)?</c>""")
-    with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
+    with contextlib.suppress(*csv_file.DAMAGED), zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
         sheets = [name for name in archive.namelist() if name.startswith("xl/worksheets/")]
         if any(empty.search(archive.read(name)) for name in sheets):
             said = "holds formulas without their values; open it in a spreadsheet program and save it there"
             raise InvalidInput(f"{path}: {said}")
-
-
-def _rows_of(sheet: Any) -> list[list[object]]:
-    """The cells of a sheet; those that are merged over several rows all have its value."""
-    rows: list[list[object]] = sheet.to_python(skip_empty_area=False)
-    for (top, left), (bottom, right) in getattr(sheet, "merged_cell_ranges", None) or ():
-        if left == right:
-            for row in range(top, min(bottom + 1, len(rows))):
-                rows[row][left] = rows[top][left]
-    return rows
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value)
-    if isinstance(value, float):
-        return shown(value)
-    if isinstance(value, datetime):
-        return value.isoformat(" ") if value.time() != time() else value.date().isoformat()
-    if isinstance(value, date | time):
-        return value.isoformat()
-    return str(value.total_seconds() / 3600) if isinstance(value, timedelta) else str(value)
-
-
-def _unique(path: Name, names: Sequence[str] | None) -> None:
-    for i, name in enumerate(names or ()):
-        if name and name in (names or ())[:i]:
-            raise InvalidInput(f"{path}: two columns are named '{name}'; rename one")
 
 
 # --- Arrow, and what hands it out ---
@@ -296,7 +272,7 @@ def _of_pandas(frame: Any, left_out: Container[str]) -> Any:
 
     columns: dict[str, Any] = {}
     unusable: list[str] = []
-    _unique("the table", list(map(str, frame.columns)))
+    check_names("the table", list(map(str, frame.columns)))
     for name, column in zip(map(str, frame.columns), (frame.iloc[:, i] for i in range(frame.shape[1])), strict=True):
         try:
             dense = np.asarray(column) if str(column.dtype).startswith("Sparse") else column
@@ -322,7 +298,7 @@ def _rows_of_cells(array: Any, header: bool | None, counted: bool) -> Raw:
     rows = [[column.text(row) for column in raw.columns] for row in range(min(raw.rows, 500))]
     if not (is_header(rows[0], rows[1:], counted) if header is None else header):
         return raw
-    _unique("the table", rows[0])
+    check_names("the table", rows[0])
     return _named(_array(array[1:]), [one_line(name) for name in rows[0]])
 
 
@@ -330,7 +306,7 @@ def _arrow(table: Any, left_out: Container[str] = ()) -> Raw:
     import pyarrow as pa
 
     names = [str(name) for name in table.column_names]
-    _unique("the table", names)
+    check_names("the table", names)
     if not names or not table.num_rows:
         raise InvalidInput("the table is empty; at least one row and a column for the target are needed")
     unusable = [name for name, column in zip(names, table.columns, strict=True) if not _is_flat(column.type)]
@@ -395,7 +371,7 @@ def _as_text(chunked: Any) -> Text:
 
     kind, made = chunked.type, Texts()
     if pa.types.is_dictionary(kind):  # some kinds of which pyarrow cannot look up
-        return Text.of(["" if value is None else _cell(value) for value in chunked.to_pylist()])
+        return Text.of(["" if value is None else as_text(value) for value in chunked.to_pylist()])
     for chunk in chunked.chunks:
         made.add(Texts.encoded(pc.fill_null(pc.cast(chunk, pa.string()), "")))
     return made.done()
@@ -430,7 +406,7 @@ def _json(path: Name, data: Any, header: bool | None, counted: bool, left_out: C
         if isinstance(found, dict):
             found = _records(found)
         if found and all(isinstance(record, list) for record in found):
-            return _rows_of_cells(np.array([[_cell(cell) for cell in record] for record in found]), header, counted)
+            return _rows_of_cells(np.array([[as_text(cell) for cell in record] for record in found]), header, counted)
         return _arrow(_from_records(found, left_out) if isinstance(found, list) else pa.table(found), left_out)
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError, pa.ArrowException) as error:
         if isinstance(error, InvalidInput):
@@ -443,8 +419,8 @@ def _unlike(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A record, whose names must differ."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise InvalidInput(f"a record has '{max(names, key=names.count)}' twice; rename one")
+        (name, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise InvalidInput(f"a record has '{name}' twice; rename one")
     return made
 
 
@@ -460,10 +436,17 @@ def _records(found: dict[str, Any]) -> Any:
         return found[tables[0]]
     if found and all(isinstance(column, dict) for column in found.values()):
         rows = list(dict.fromkeys(row for column in found.values() for row in column))
+        _refuse_sparse(len(found), len(rows), sum(map(len, found.values())))
         if all(name.isdecimal() for name in found) and not any(row.isdecimal() for row in rows):  # row by row
             return list(found.values())
         return [{name: column.get(row) for name, column in found.items()} for row in rows]
     return found if any(isinstance(column, list) for column in found.values()) else [found]
+
+
+def _refuse_sparse(n_names: int, n_records: int, n_values: int) -> None:
+    """Refuses records of which nearly every one has other names, as their table would be out of proportion."""
+    if n_names * n_records > max(csv_file.MOST_TIMES * n_values, csv_file.ALWAYS_BYTES // 8):
+        raise InvalidInput(f"{n_names:,} names in {n_records:,} records, most of which have few; give records alike")
 
 
 def _flat(record: dict[str, Any], left_out: Container[str], before: str = "") -> dict[str, Any]:
@@ -483,6 +466,8 @@ def _from_records(records: Iterable[dict[str, Any]], left_out: Container[str]) -
 
     records = [_flat(record, left_out) for record in records]
     names = list(dict.fromkeys(name for record in records for name in record))
+    check_width("the table", len(names))
+    _refuse_sparse(len(names), len(records), sum(map(len, records)))
 
     def value(cell: object) -> object:
         if isinstance(cell, int) and not -(2**63) <= cell < 2**63:
@@ -531,7 +516,7 @@ def _arff(path: Name, data: Any, encoding: str | None) -> Raw:
             )
             raise InvalidInput(f"{path}, line {number}: {why}; mend that line, or save the table as CSV")
         rows.append((number, [cell.strip() for cell in row]))
-    _unique(path, names)
+    check_names(path, names)
     if not rows or not names:
         raise InvalidInput(f"{path}: no rows below @data; at least one, and a column for the target, are needed")
     columns: list[Text | Numbers] = [Text.of([row[i] for _, row in rows]) for i in range(len(names))]
@@ -558,8 +543,13 @@ def _libsvm(path: Name, data: Any, known: Collection[str]) -> Raw:
     if not len(target):
         raise InvalidInput(f"{path}: empty; a table with one row per sample is needed")
     wanted = [int(name[1:]) for name in known if re.fullmatch(r"x\d+", name)]
-    first = int(0 not in wanted and not found[:, [0]].nnz)
     end = max([found.shape[1], *(number + 1 for number in wanted)])
+    check_width(path, end)
+    first = int(0 not in wanted and not found[:, [0]].nnz)
+    if 8 * len(target) * end > csv_file.most_unpacked(len(data)):
+        raise InvalidInput(
+            f"{path}: {len(target):,} rows of {end:,} columns, nearly all of which are 0; leave some out"
+        )
     dense = np.zeros((len(target), end))
     dense[:, : found.shape[1]] = found.toarray()
     columns: list[Text | Numbers] = [Numbers(dense[:, i].copy()) for i in range(first, end)]
@@ -570,28 +560,19 @@ def _libsvm(path: Name, data: Any, known: Collection[str]) -> Raw:
 
 
 def _arrays(path: Name, data: Any) -> Raw:
+    packed = bytes(data)
     try:
-        loaded = np.load(io.BytesIO(bytes(data)), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return _array(loaded)
-        with loaded:
-            held = {name: loaded[name] for name in loaded.files}
+        if packed[:2] != b"PK":
+            return _array(_loaded(packed))
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            csv_file.refuse_bomb(archive, len(packed))
+            held = {name.removesuffix(".npy"): _loaded(archive.read(name)) for name in archive.namelist()}
     except InvalidInput as error:
         raise InvalidInput(f"{path}: {error}") from None
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        SyntaxError,
-        tokenize.TokenError,
-        NotImplementedError,
-        RuntimeError,
-        OverflowError,
-        TypeError,
-    ) as error:
+    except (ValueError, SyntaxError, tokenize.TokenError, ArithmeticError, TypeError, *csv_file.DAMAGED) as error:
         raise InvalidInput(f"{path}: arrays that cannot be read ({error}); save plain numbers") from None
+    except MemoryError as error:
+        raise InvalidInput(f"{path}: arrays that memory does not hold ({error}); save fewer numbers") from None
     features = next((held[name] for name in _FEATURES if name in held), None)
     target = next((held[name] for name in _TARGETS if name in held), None)
     if features is None and len(held) == 1:
@@ -614,6 +595,17 @@ def _arrays(path: Name, data: Any) -> Raw:
     return Raw([f"x{i}" for i in range(wide.shape[1])] + names, first.columns + second.columns, len(wide), _row, notes)
 
 
+def _loaded(content: bytes) -> Any:
+    """The array of an npy file, whose header may ask for more than there is."""
+    file = io.BytesIO(content)
+    first = np.lib.format.read_magic(file) == (1, 0)
+    shape, _, dtype = (np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0)(file)
+    there = len(content) - file.tell()
+    if not dtype.hasobject and (not dtype.itemsize or math.prod(shape) * dtype.itemsize > there):
+        raise ValueError(f"{dtype} of shape {shape} in {there} bytes")
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
 def _named(raw: Raw, names: list[str]) -> Raw:
     return raw._replace(names=names)
 
@@ -625,11 +617,12 @@ def _array(array: Any) -> Raw:
         return Raw(list(array.dtype.names), columns, len(array), _row, [])
     if array.ndim != 2 or not array.size:
         raise InvalidInput(f"an array of shape {array.shape}; a table with a row for each sample is needed")
+    check_width("an array", array.shape[1])
     if array.dtype.kind in "biuf":
         kind = "boolean" if array.dtype.kind == "b" else "number"
         made: list[Text | Numbers] = [Numbers(np.array(column, np.float64), kind) for column in array.T]
     elif array.dtype.kind in "UO":
-        made = [Text.of(["" if cell is None else _cell(cell) for cell in column]) for column in array.T]
+        made = [Text.of(["" if cell is None else as_text(cell) for cell in column]) for column in array.T]
     else:
         raise InvalidInput(f"an array of {array.dtype}; numbers or texts are needed")
     return Raw(None, made, len(array), _row, [])

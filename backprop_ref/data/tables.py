@@ -233,9 +233,8 @@ def _dataset(
     target = learnt.target if keep.all() else learnt.target[keep]
     if learnt.classes is not None:
         target, learnt = _classes_kept(target, learnt, where)
-    rules: list[Column] = [
-        learnt.rules[targets.index(i)] if i in targets else columns[places.index(i)] for i in range(width)
-    ]
+    decided = iter(columns)
+    rules: list[Column] = [learnt.rules[targets.index(i)] if i in targets else next(decided) for i in range(width)]
     features = tuple(feature for column, _ in used for feature in column.features)
     dataset = Dataset(
         Path(where).name.split(".")[0] or "table",
