@@ -42,7 +42,11 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     found, problem = asking.forms(submission, network)
     smaller = None
     if found and network is None:
-        smaller = _written_for(submission, found[0]) or _of_one_output(submission, found[0])
+        smaller = (
+            _of_a_vector(submission, found[0])
+            or _written_for(submission, found[0])
+            or _of_one_output(submission, found[0])
+        )
     if smaller is not None:
         found = asking.forms(submission, smaller)[0] or found
     if not found:
@@ -183,7 +187,7 @@ def _in_a_square(submission, outcome, form):
 
     What mixes up layers fails where their widths differ.
     """
-    if len(form.sizes) != 2 or submission.n_layers is not None or submission.kind != "function":
+    if len(form.sizes) != 2 or submission.n_layers is not None or submission.kind == "program":
         return None
     square = form._replace(sizes=(3, 3, 3), biases=(any(form.biases),) * 2)
     found = measured(Asker(submission), submission, square, outcome.target, None)
@@ -238,6 +242,20 @@ def _of_one_output(submission, form):
         return None
     moved = [not same_answer(answers[0], other) for other in answers[1:]]
     return material.networks((*form.sizes[:-1], 1))[0] if sum(moved) == 1 else None
+
+
+def _of_a_vector(submission, form):
+    """A network with one output, where code runs in a square alone, and takes a vector for the weights of one output:
+    then the square fits by chance; else None."""
+    if submission.kind != "function" or len(form.sizes) < 3 or len(set(form.sizes)) > 1:
+        return None
+    known, submission.forms = submission.forms, {}
+    kind = material.networks(material.OTHER_WIDTHS[len(form.sizes) - 1][-1])[0]
+    found = asking.forms(submission, kind)[0]
+    if found and submission.forms[found[0].layout].vector:
+        return kind
+    submission.forms = known
+    return None
 
 
 def _written_for(submission, form):

@@ -48,6 +48,7 @@ def targets(path: str) -> list[Target]:
     train = [one.name for one in functions if one.name in STEPS or "train" in one.name or "fit" in one.name]
     data = [one.name for one in functions if {"x", "y"} <= set(map(role, _taken(one)))]
     loop = [TOP_LEVEL] if Loop.of(tree) is not None else []
+    loop += [one.name for one in functions if Loop.of(tree, one.name) is not None]
     script = [SCRIPT] if Plan.of(tree) is not None else []
     layers = [name for name, some in known.items() if some and all(map(_of_a_layer, some))]
     whole, steps = ([name for name in some if name not in layers] for some in (whole, steps))
