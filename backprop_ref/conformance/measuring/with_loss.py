@@ -16,21 +16,23 @@ from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known
 from backprop_ref.conformance.measuring.losses import loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.unknown_loss.own_terms import by_penalty, in_its_own_terms
-from backprop_ref.conformance.outcomes.outcome import WRONG
+from backprop_ref.conformance.outcomes.outcome import OWN_TERMS, WRONG
 from backprop_ref.conformance.submissions.conventions import Factor
 
+ONE_HOT = "for one-hot labels"
 FIRST_DIGITS = "your loss is right in its first digits only, as with an ε in its logarithm"
 
 
 def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     """The judgement on gradients with a loss."""
-    fitting, hard = _of_that_loss(batches, forwards.right(members)), False
+    fitting, hard, again = _of_that_loss(batches, forwards.right(members)), False, None
     if not fitting and not told:
         fitting = _of_that_loss(batches, forwards.right(forwards.rarer(members, batches)))
     if not fitting and not form.hard:
         again = ask_all(ask, form, members[0], hard=True)
         if again is not None and again.five.loss is not None:
             fitting = _of_that_loss(again, forwards.right(members))
+            fitting = fitting or _of_that_loss(again, forwards.right(forwards.rarer(members, again)))
             if fitting:
                 batches, hard = again, True
     if fitting and free(ask):
@@ -38,9 +40,9 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     if fitting:
         best = _by_networks(batches, members, fitting, search)
         plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
-        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())), plain=plain)
+        return best._replace(notes=(*best.notes, *((ONE_HOT,) if hard else ())), plain=plain)
     near = forwards.fitting(forwards.right(members), batches)
-    return (
+    found = (
         (_by_single_losses(batches, near) if search else None)
         or _almost(batches, near, search)
         or by_penalty(batches, near, search)
@@ -48,6 +50,11 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
         or in_its_own_terms(ask, batches, members, told, search)
         or without_loss(ask, batches, members, search, told=told)
     )
+    if found.verdict == WRONG and again is not None and again.five.loss is not None:
+        own = in_its_own_terms(ask, again, members, told, False)
+        if own is not None and own.verdict == OWN_TERMS:
+            return own._replace(notes=(*own.notes, ONE_HOT))
+    return found
 
 
 def _by_networks(batches, members, fitting, search) -> Judgement:
