@@ -1,11 +1,13 @@
 """The judgement on gradients that come with a loss."""
 
+import itertools
 import time
 from collections.abc import Callable
 from functools import partial
 
 from backprop_ref.conformance.catalogue.known import CATALOGUE
-from backprop_ref.conformance.dissecting.rules import Form, changed
+from backprop_ref.conformance.catalogue.output_delta import terms_with
+from backprop_ref.conformance.dissecting.rules import Change, Form, changed
 from backprop_ref.conformance.judging.fitting import ALMOST
 from backprop_ref.conformance.measuring import by_rules, forwards
 from backprop_ref.conformance.measuring.answers import ask_all
@@ -19,6 +21,8 @@ from backprop_ref.conformance.measuring.unknown_loss.own_terms import by_penalty
 from backprop_ref.conformance.outcomes.outcome import OWN_TERMS, WRONG
 from backprop_ref.conformance.submissions.conventions import Factor
 
+EPSILONS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+"""Smaller ones are lost digits."""
 ONE_HOT = "for one-hot labels"
 FIRST_DIGITS = "your loss is right in its first digits only, as with an ε in its logarithm"
 
@@ -44,7 +48,7 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     near = forwards.fitting(forwards.right(members), batches)
     found = (
         (_by_single_losses(batches, near) if search else None)
-        or _almost(batches, near, search)
+        or _almost(ask, batches, near, search)
         or by_penalty(batches, near, search)
         or (_by_bugs(batches, near, members) if search else None)
         or in_its_own_terms(ask, batches, members, told, search)
@@ -144,14 +148,26 @@ def _with_loss_bugs(every, alone=False):
                 yield found._replace(rules=rules)
 
 
-def _almost(batches, near, search):
+def _almost(ask, batches, near, search):
     """The judgement where the loss is that of a network but for its last digits."""
-    for forward in near:
+    for forward in (*near, *_with_epsilon(near)):
         factor = loss_factor(batches, forward, tolerance=ALMOST)
         if factor is not None and not factor[1]:
-            judgement = known(batches, forward, *factor, search=search)
+            judgement = (
+                without_loss(ask, batches, [forward.network], search, told=True)
+                if free(ask)
+                else known(batches, forward, *factor, search=search)
+            )
             note = FIRST_DIGITS
             if judgement.verdict != WRONG:
                 note += "; its gradient is right"
             return judgement._replace(notes=(*judgement.notes, note))
     return None
+
+
+def _with_epsilon(every):
+    """The same with an ε in the logarithms of the loss, which may be more than its last digits."""
+    for forward, epsilon in itertools.product(every, EPSILONS):
+        if forward.network.loss.endswith("cross_entropy"):
+            terms: Change = {"terms": lambda right, p, epsilon=epsilon: terms_with(p, epsilon)}
+            yield forward._replace(loss_rules=changed(forward.rules, terms))

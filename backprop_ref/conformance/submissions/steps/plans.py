@@ -11,13 +11,16 @@ FORWARD = words(
     """
     forward feedforward feed_forward forward_propagation forward_pass forward_prop forwardprop forward_propagate
     propagate feedForward predict __call__ net fprop forwardprop forward_step
+    vorwaerts propagation propager avant adelante 前向 前向传播
     """
 )
 BACKWARD = words(
     """
     backward backprop back_propagation backward_propagation backpropagation back_prop backpropagate back_propagate
     backward_pass backprop_step backPropagate backProp gradients gradient compute_gradients compute_gradient
-    get_gradients grad grads bprop backward_step loss_and_grad loss_and_gradients costFunctionPrime cost_function_prime loss_gradient
+    get_gradients grad grads bprop backward_step rueckwaerts retropropagation
+    retropropager atras 反向 反向传播 loss_and_grad loss_and_gradients costFunctionPrime cost_function_prime
+    loss_gradient
     """
 )
 UPDATE = words(
