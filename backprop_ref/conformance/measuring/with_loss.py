@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from backprop_ref.conformance.catalogue.bug import Change
 from backprop_ref.conformance.catalogue.known import CATALOGUE
 from backprop_ref.conformance.catalogue.output_delta import terms_with
-from backprop_ref.conformance.dissecting.rules import Change, Form, changed
+from backprop_ref.conformance.dissecting.rules import Form, changed
 from backprop_ref.conformance.judging.fitting import ALMOST
 from backprop_ref.conformance.measuring import by_rules, forwards
 from backprop_ref.conformance.measuring.answers import ask_all

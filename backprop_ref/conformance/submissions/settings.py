@@ -109,8 +109,10 @@ _NAMES = {
     "y": """y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes
     expectedoutput expectedoutputs targetoutput targetoutputs desiredoutput desiredoutputs trueoutput actualoutput
     ziel ziele soll zielwert zielwerte cible cibles objetivo etiquetas 标签 目标""",
-    "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat gewichte poids pesos 权重",
-    "biases": "biases bias b bs biaslist biasvectors intercept intercepts blist offset offsets schwellwerte schwellen biais sesgos 偏置",
+    "weights": """weights weight w ws weightlist weightmatrices coefs kernels wlist weightss
+    matrices wmat gewichte poids pesos 权重""",
+    "biases": """biases bias b bs biaslist biasvectors intercept intercepts blist
+    offset offsets schwellwerte schwellen biais sesgos 偏置""",
     "params": "params parameters param parameter p state variables model weightsandbiases layers",
     "theta": "theta thetas flat vec vector nnparams unrolled thetavec flatparams parametervector wvec",
     "pairs": "data traindata trainingdata minibatch batch pairs dataset trainset trainingset",

@@ -39,7 +39,7 @@ class Loop(NamedTuple):
         if function is None or function.args.vararg or function.args.kwarg:
             return None
         arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-        taken = {one.arg: ast.Constant(None) for one in arguments}
+        taken: dict[str, ast.expr] = {one.arg: ast.Constant(None) for one in arguments}
         defaults = [*function.args.defaults, *(one for one in function.args.kw_defaults if one is not None)]
         taken |= dict(zip(list(taken)[len(taken) - len(defaults) :], defaults, strict=True))
         before = [ast.Assign([ast.Name(one, ast.Store())], value, lineno=1) for one, value in taken.items()]
