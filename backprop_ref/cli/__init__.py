@@ -111,13 +111,6 @@ def _show_warning(message: object, *_: object, **__: object) -> None:
     print("note:", printable(str(message)), file=sys.stderr)
 
 
-ONE_AT_A_TIME = (
-    "one file is judged at a time; of many, in a shell: "
-    'for file in {place}/*.py; do backprop-ref verify "$file" --json > "$file.json"; done'
-)
-"""What `verify` says of several files, or of a folder."""
-
-
 def _said(error):
     """An error of the command line itself, of a value in the words that the configuration's flags have; that a package
     is absent. None for others."""
@@ -133,6 +126,8 @@ def _said(error):
         return refused(error.param.opts[-1], problems())
     asked = getattr(getattr(error, "ctx", None), "command_path", "backprop-ref")
     said = error.format_message().rstrip(".?")
+    from backprop_ref.cli import show
+
     if asked.endswith(" verify") and "extra argument" in said:
-        return f"{said}; {ONE_AT_A_TIME.format(place='handins')}"
+        return f"{said}; {show.ONE_AT_A_TIME.format(place='handins')}"
     return f"{said}; see {asked} --help"

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from backprop_ref.cli import ONE_AT_A_TIME, show
+from backprop_ref.cli import show
 from backprop_ref.cli.conformance.terminal import print_outcome
 from backprop_ref.conformance.measuring.verify import submission_of, verify_answers, verify_file, verify_submission
 from backprop_ref.conformance.outcomes.page import page
@@ -69,4 +69,4 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
 
 def _check_file(target):
     if target and Path(target).is_dir():
-        raise InvalidInput(f"{target} is a folder: {ONE_AT_A_TIME.format(place=target.rstrip('/'))}")
+        raise InvalidInput(f"{target} is a folder: {show.ONE_AT_A_TIME.format(place=target.rstrip('/'))}")
