@@ -265,3 +265,146 @@ def test_a_file_is_not_tried_for_ever(tmp_path, monkeypatch):
     monkeypatch.setattr(verify, "SECONDS", 0.0)
     fails = "def backward(W, x, y):\n    raise ValueError\ndef gradients(W, x, y):\n    raise ValueError\n"
     assert "nothing else in the file was tried" in of(tmp_path, fails).reason
+
+
+MAKES_ITS_OWN = """
+import numpy as np
+X, y = np.random.randn(20, 3), np.random.randint(0, 4, 20)
+count, penalty = len(X), 0.0
+
+def build(hidden, passes=2000):
+    W1, b1 = np.random.randn(3, hidden), np.zeros((1, hidden))
+    W2, b2 = np.random.randn(hidden, 4), np.zeros((1, 4))
+    for i in range(passes):
+        a = np.tanh(X @ W1 + b1)
+        p = np.exp(a @ W2 + b2)
+        d = p / p.sum(axis=1, keepdims=True)
+        d[range(count), y] -= 1
+        back = d @ W2.T * (1 - a**2)
+        W2 -= 0.01 * a.T @ d
+        W1 -= 0.01 * X.T @ back
+        b2 -= 0.01 * d.sum(axis=0, keepdims=True)
+        b1 -= 0.01 * back.sum(axis=0, keepdims=True)
+    return W1, b1, W2, b2
+
+model = build(3)
+"""
+OF_ONE_OUTPUT = """
+import numpy as np
+features, targets = np.random.randn(20, 3), np.random.rand(20)
+weights_hidden, weights_output = np.random.randn(3, 2), np.random.randn(2)
+for e in range(900):
+    step_hidden, step_output = np.zeros(weights_hidden.shape), np.zeros(weights_output.shape)
+    for x, y in zip(features, targets):
+        hidden = np.tanh(np.dot(x, weights_hidden))
+        error = y - np.dot(hidden, weights_output)
+        step_output += error * hidden
+        step_hidden += np.dot(error, weights_output) * (1 - hidden**2) * x[:, None]
+    weights_hidden += 0.1 * step_hidden
+    weights_output += 0.1 * step_output
+"""
+PENALTY = """
+import numpy as np
+
+def cost(theta1, theta2, X, y, lambda_):
+    m = len(X)
+    a1 = np.c_[np.ones(m), X]
+    a2 = np.c_[np.ones(m), np.tanh(a1 @ theta1)]
+    d = a2 @ theta2 - y
+    J = (d**2).sum() / (2 * m) + lambda_ / (2 * m) * ((theta1[1:] ** 2).sum() + (theta2[1:] ** 2).sum())
+    back = (d @ theta2.T)[:, 1:] * (1 - a2[:, 1:] ** 2)
+    grad1, grad2 = a1.T @ back / m, a2.T @ d / m
+    grad1[1:] += lambda_ / m * theta1[1:]
+    grad2[1:] += lambda_ / m * theta2[1:]
+    return J, grad1, grad2
+"""
+ONE_HOT = """
+import numpy as np
+
+def gradients(p, x, y):
+    z = x @ p.W1 + p.b1
+    s = np.log1p(np.exp(z))
+    q = np.exp(z * np.tanh(s) @ p.W2 + p.b2)
+    q /= q.sum(axis=1, keepdims=True)
+    d = (q - y) / len(x)
+    back = d @ p.W2.T * (np.tanh(s) + z * (1 - np.tanh(s) ** 2) / (1 + np.exp(-z)))
+    loss = -np.mean(np.log((q * y).sum(axis=1)))
+    return loss, (x.T @ back, back.sum(axis=0), (z * np.tanh(s)).T @ d, d.sum(axis=0))
+"""
+NETZ = """
+import numpy as np
+
+lernrate = 0.1
+
+class Netz:
+    def __init__(self, eingaben, verdeckt, ausgaben):
+        self.gewichte1, self.schwelle1 = np.random.randn(eingaben, verdeckt), np.zeros(verdeckt)
+        self.gewichte2, self.schwelle2 = np.random.randn(verdeckt, ausgaben), np.zeros(ausgaben)
+
+    def lerne(self, eingabe, ziel):
+        a = np.tanh(eingabe @ self.gewichte1 + self.schwelle1)
+        p = np.exp(a @ self.gewichte2 + self.schwelle2)
+        p /= p.sum(axis=1, keepdims=True)
+        d = (p - ziel) / len(ziel)
+        back = d @ self.gewichte2.T * (1 - a**2)
+        self.gewichte1 -= lernrate * eingabe.T @ back
+        self.schwelle1 -= lernrate * back.sum(axis=0)
+        self.gewichte2 -= lernrate * a.T @ d
+        self.schwelle2 -= lernrate * d.sum(axis=0)
+        return -(ziel * np.log(p + 1e-5)).sum() / len(ziel)
+"""
+COSTS = """
+import numpy as np
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+class Network:
+    def __init__(self, sizes):
+        self.biases = [np.random.randn(n, 1) for n in sizes[1:]]
+        self.weights = [np.random.randn(n, m) for m, n in zip(sizes, sizes[1:])]
+
+    def total_cost(self, data):
+        total = 0.0
+        for a, y in data:
+            for w, b in zip(self.weights, self.biases):
+                a = sigmoid(w @ a + b)
+            total -= np.sum(y * np.log(a) + (1 - y) * np.log(1 - a))
+        return total / len(data)
+
+    def update_mini_batch(self, batch, eta):
+        steps = [self.backprop(x, y) for x, y in batch]
+        for layer in range(len(self.weights)):
+            self.weights[layer] = self.weights[layer] - eta / len(batch) * sum(dw[layer] for dw, _ in steps)
+            self.biases[layer] = self.biases[layer] - eta / len(batch) * sum(db[layer] for _, db in steps)
+
+    def backprop(self, x, y):
+        a = [x]
+        for w, b in zip(self.weights, self.biases):
+            a.append(sigmoid(w @ a[-1] + b))
+        d, dw, db = a[-1] - y, [], []
+        for layer in reversed(range(len(self.weights))):
+            dw.insert(0, d @ a[layer].T)
+            db.insert(0, d)
+            d = self.weights[layer].T @ d * a[layer] * (1 - a[layer])
+        return dw, db
+"""
+
+
+@pytest.mark.more
+@pytest.mark.parametrize(
+    ("text", "right", "wrong", "bug"),
+    [
+        (MAKES_ITS_OWN, "(1 - a**2)", "(1 - a)", "tanh-slope-linear"),
+        (OF_ONE_OUTPUT, "step_hidden +=", "step_hidden =", "last-sample-only"),
+        (PENALTY, "grad1[1:] += lambda_ / m * theta1[1:]", "grad1 += lambda_ / m * theta1", "decay-on-bias"),
+        (ONE_HOT, "* (np.tanh(s) + z * (1 - np.tanh(s) ** 2) / (1 + np.exp(-z)))", "", "derivative-missing"),
+        (NETZ, "* (1 - a**2)", "", "derivative-missing"),
+        (COSTS, "a[-1] - y, [], []", "(a[-1] - y) * a[-1] * (1 - a[-1]), [], []", "sigmoid-extra-derivative"),
+        (COSTS, "return dw, db", "return dw, db[::-1]", "bias-of-other-layer"),
+    ],
+)
+def test_files_that_nobody_wrote_for_a_check(tmp_path, text, right, wrong, bug):
+    assert of(tmp_path, text).exit == 0
+    found = of(tmp_path, text.replace(right, wrong))
+    assert (found.verdict, found.findings[0].id) == ("WRONG", bug)

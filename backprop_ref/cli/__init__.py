@@ -125,4 +125,9 @@ def _said(error):
 
         return refused(error.param.opts[-1], problems())
     asked = getattr(getattr(error, "ctx", None), "command_path", "backprop-ref")
-    return f"{error.format_message().rstrip('.?')}; see {asked} --help"
+    said = error.format_message().rstrip(".?")
+    from backprop_ref.cli import show
+
+    if asked.endswith(" verify") and "extra argument" in said:
+        return f"{said}; {show.ONE_AT_A_TIME.format(place='handins')}"
+    return f"{said}; see {asked} --help"

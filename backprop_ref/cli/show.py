@@ -21,6 +21,12 @@ from backprop_ref.text import printable
 MOST_MISSED = 3
 """How many classes that are never found are named."""
 
+ONE_AT_A_TIME = (
+    "one file is judged at a time; of many, in a shell: "
+    'for file in {place}/*.py; do backprop-ref verify "$file" --json > "$file.json"; done'
+)
+"""What `verify` says of several files, or of a folder."""
+
 
 def width():
     """Columns to keep to: the terminal's, or those that COLUMNS says; None into a file or a pipe without it."""

@@ -1,6 +1,7 @@
 """backprop-ref verify: somebody's backprop, measured rule by rule or held to the golden vectors."""
 
 import sys
+from pathlib import Path
 
 from backprop_ref.cli import show
 from backprop_ref.cli.conformance.terminal import print_outcome
@@ -30,6 +31,7 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
     numbers, many
         How a program is asked: decimal or hex numbers, one case or several to a process.
     """
+    _check_file(target)
     given = [name for name, value in (("TARGET", target), ("--command", command), ("--answers", answers)) if value]
     if len(given) != 1:
         said = "nothing to verify" if not given else f"both {' and '.join(given)}"
@@ -63,3 +65,8 @@ def verify(target, command, answers, conventions, *, network, numbers, many, tim
         if not as_json:
             show.line(f"page: {html}")
     return outcome.exit
+
+
+def _check_file(target):
+    if target and Path(target).is_dir():
+        raise InvalidInput(f"{target} is a folder: {show.ONE_AT_A_TIME.format(place=target.rstrip('/'))}")

@@ -117,7 +117,13 @@ def clipped_error(right, p):
 
 
 def clipped_terms(right, p):
-    a, y, epsilon = p.a[p.last], p.rule("target", "loss"), p.values["epsilon"]
+    """−log(a + ε) instead of −log a."""
+    return terms_with(p, p.values["epsilon"])
+
+
+def terms_with(p, epsilon):
+    """The terms of a cross-entropy with an ε in its logarithms."""
+    a, y = p.a[p.last], p.rule("target", "loss")
     terms = -(y * balls.log(a + epsilon))
     return terms - (1.0 - y) * balls.log((1.0 - a) + epsilon) if p.network.loss == "binary_cross_entropy" else terms
 

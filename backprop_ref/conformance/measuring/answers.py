@@ -359,9 +359,10 @@ def decay(ask, batches, network, alone):
     found: dict[str, list[int]] = {}
     moves = [(a - b) / strength for a, b in zip(answer.values.dW, five.values.dW, strict=True)]
     factor, absolute = 1.0, _absolute(answer, five, batches.params, strength)
+    of_loss, on_biases = _penalty_of_loss(answer, five, batches.params, strength, size)
     if named != "weight_decay":
         ratios = np.concatenate([(move / W).ravel() for move, W in zip(moves, batches.params.W, strict=True)])
-        factor = _penalty_factor(answer, five, batches.params, strength, size, ratios)
+        factor = of_loss or _usual_factor(ratios, size)
         if ask.submission.in_place and ask.submission.learning_rate is None and np.median(ratios) > 0.0:
             factor = float(np.median(ratios))  # with a rate that nobody knows, any multiple is one
     for layer, (moved, weights) in enumerate(zip(moves, batches.params.W, strict=True)):
@@ -381,7 +382,7 @@ def decay(ask, batches, network, alone):
     moved_b = [(layer, a - b) for layer, (a, b) in enumerate(pairs) if a is not None]
     biases = [layer for layer, move in moved_b if ratio(move, batches.params.b[layer], 1e-6) is not None]
     form = getattr(ask.submission, "forms", {}).get(ask.submission.layout)
-    if biases and not getattr(form, "folded", ""):  # b as a row of W decays with it
+    if biases and not on_biases and (of_loss or not getattr(form, "folded", "")):  # b as a row of W decays with it
         found["decay-on-bias"] = biases
     return tuple(known_bug(name, "db" if name.endswith("bias") else "dW", tuple(at)) for name, at in found.items())
 
@@ -394,9 +395,21 @@ def _absolute(answer, five, params, strength):
     return next((usual for usual in (1.0, 0.5, 1.0 / len(five.case.x)) if np.isclose(c, usual, rtol=1e-6)), None)
 
 
-def _penalty_factor(answer, five, params, strength, size, ratios):
-    """What a penalty is beside ½λ·ΣW², by the loss; if that says nothing, by the gradient, where it is usual."""
-    if answer.loss is not None and not np.isclose(answer.loss, five.loss, rtol=1e-12):
-        return (answer.loss - five.loss) / (0.5 * strength * sum(float((W * W).sum()) for W in params.W))
-    usual = float(np.median(ratios))
-    return usual if any(np.isclose(usual, c, rtol=1e-6) for c in (2.0, 1.0 / size, 2.0 / size)) else 1.0
+def _penalty_of_loss(answer, five, params, strength, size):
+    """What the penalty in a loss is beside ½λ·ΣW², and whether it is of the biases too; 0: the loss has none."""
+    if answer.loss is None or np.isclose(answer.loss, five.loss, rtol=1e-12):
+        return 0.0, False
+    squares, more = (sum(float((part * part).sum()) for part in parts) for parts in (params.W, params.b))
+    factors = [(answer.loss - five.loss) / (0.5 * strength * some) for some in (squares, squares + more)]
+    on_biases = not _is_usual(factors[0], size) and _is_usual(factors[1], size)
+    return factors[on_biases], on_biases
+
+
+def _is_usual(factor, size):
+    return any(np.isclose(factor, c, rtol=1e-6) for c in (1.0, 2.0, 1.0 / size, 2.0 / size))
+
+
+def _usual_factor(ratios, size):
+    """What a penalty is by the gradient, where it is usual; else 1."""
+    found = float(np.median(ratios))
+    return found if _is_usual(found, size) else 1.0

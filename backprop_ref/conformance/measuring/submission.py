@@ -42,8 +42,9 @@ def measure(submission, *, target="", network=None, reload=None) -> Outcome:
     found, problem = asking.forms(submission, network)
     smaller = None
     if found and network is None:
-        smaller = _written_for(submission, found[0])
-        if smaller is not None and len(found) == 1 and asking.score(submission, smaller, *found[0][1:3]):
+        vector = _of_a_vector(submission, found[0])
+        smaller = vector or _written_for(submission, found[0])
+        if smaller is not None and not vector and len(found) == 1 and asking.score(submission, smaller, *found[0][1:3]):
             found = [found[0]._replace(sizes=smaller.sizes)]  # in equal widths a wrong layout may suit as well
         elif smaller := smaller or _of_one_output(submission, found[0]):
             found = asking.forms(submission, smaller)[0] or found
@@ -185,7 +186,7 @@ def _in_a_square(submission, outcome, form):
 
     What mixes up layers fails where their widths differ.
     """
-    if len(form.sizes) != 2 or submission.n_layers is not None or submission.kind != "function":
+    if len(form.sizes) != 2 or submission.n_layers is not None or submission.kind == "program":
         return None
     square = form._replace(sizes=(3, 3, 3), biases=(any(form.biases),) * 2)
     found = measured(Asker(submission), submission, square, outcome.target, None)
@@ -240,6 +241,20 @@ def _of_one_output(submission, form):
         return None
     moved = [not same_answer(answers[0], other) for other in answers[1:]]
     return material.networks((*form.sizes[:-1], 1))[0] if sum(moved) == 1 else None
+
+
+def _of_a_vector(submission, form):
+    """A network with one output, where code runs in a square alone, and takes a vector for the weights of one output:
+    then the square fits by chance; else None."""
+    if submission.kind != "function" or len(form.sizes) < 3 or len(set(form.sizes)) > 1:
+        return None
+    known, submission.forms = submission.forms, {}
+    kind = material.networks(material.OTHER_WIDTHS[len(form.sizes) - 1][-1])[0]
+    found = asking.forms(submission, kind)[0]
+    if found and submission.forms[found[0].layout].vector:
+        return kind
+    submission.forms = known
+    return None
 
 
 def _written_for(submission, form):

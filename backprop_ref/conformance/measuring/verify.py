@@ -30,9 +30,8 @@ from backprop_ref.conformance.submissions.confined import confinement, lifted
 from backprop_ref.conformance.submissions.conventions import Declared, Factor, Layout
 from backprop_ref.conformance.submissions.functions import Function
 from backprop_ref.conformance.submissions.models import Model
-from backprop_ref.conformance.submissions.outline import Outline
 from backprop_ref.conformance.submissions.programs import Answers, Program
-from backprop_ref.conformance.submissions.separate import Separate
+from backprop_ref.conformance.submissions.separate import Separate, outline
 from backprop_ref.conformance.submissions.steps.targets import targets
 from backprop_ref.conformance.vectors.documents import question
 from backprop_ref.conformance.vectors.expected import completed
@@ -41,7 +40,7 @@ from backprop_ref.conformance.vectors.recipes import make
 from backprop_ref.errors import BackpropRefError, InvalidInput
 from backprop_ref.formulas import LOSSES
 from backprop_ref.network import Network
-from backprop_ref.optimizers import SGD, Adam
+from backprop_ref.optimizers import SGD, Adam, describe
 from backprop_ref.parameters import Parameters
 
 UNEXPECTED: tuple[type[Exception], ...] = (Exception,)
@@ -73,8 +72,7 @@ def submission_of(
     if command is not None:
         return Program(command, partial(question, numbers=numbers), declared, time_limit, many=many)
     found = Separate(target, time_limit) if isinstance(target, str) else composed(target)
-    outline = found.outline if isinstance(found, Separate) else Outline.of(found)
-    kind = Model if outline.is_class else Function
+    kind = Model if outline(found).is_class else Function
     return kind(found, declared) if isinstance(found, Separate) else kind(found, declared, time_limit)
 
 
@@ -152,6 +150,8 @@ def _verified(submission, target, network):
     kept = confinement(isinstance(submission, Program)) if not callable(function) else None
     reload = function.afresh if isinstance(function, Separate) else None
     outcome = measure(submission, target=target, network=chosen, reload=reload)
+    for name in () if function is None else outline(function).shortened:
+        outcome.notes.append(f"{name}() was run for one epoch, and not for the number that stands in it")
     if kept is not None:
         outcome.prevented, outcome.not_prevented = map(list, kept)
         if outcome.verdict == NOT_JUDGED:
@@ -182,6 +182,8 @@ def _certify(submission, outcome, reload):
     steps = submission.kind == "function" and "steps" in submission.names
     if steps:
         cases += [completed(case) for case in _of_optimizers(parse(outcome.networks[0]))]
+        claimed = outline(submission.function).optimizers
+        cases = [case for case in cases if describe(case.optimizer)["name"] in {"sgd", "adam", *claimed}]
     if not cases or outcome.findings:
         return
     if reload is not None:

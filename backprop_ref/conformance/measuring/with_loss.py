@@ -1,10 +1,13 @@
 """The judgement on gradients that come with a loss."""
 
+import itertools
 import time
 from collections.abc import Callable
 from functools import partial
 
+from backprop_ref.conformance.catalogue.bug import Change
 from backprop_ref.conformance.catalogue.known import CATALOGUE
+from backprop_ref.conformance.catalogue.output_delta import terms_with
 from backprop_ref.conformance.dissecting.rules import Form, changed
 from backprop_ref.conformance.judging.fitting import ALMOST
 from backprop_ref.conformance.measuring import by_rules, forwards
@@ -16,21 +19,25 @@ from backprop_ref.conformance.measuring.judgement import ORDER, Judgement, known
 from backprop_ref.conformance.measuring.losses import loss_factor
 from backprop_ref.conformance.measuring.networks import kind_of
 from backprop_ref.conformance.measuring.unknown_loss.own_terms import by_penalty, in_its_own_terms
-from backprop_ref.conformance.outcomes.outcome import WRONG
+from backprop_ref.conformance.outcomes.outcome import OWN_TERMS, WRONG
 from backprop_ref.conformance.submissions.conventions import Factor
 
+EPSILONS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
+"""Smaller ones are lost digits."""
+ONE_HOT = "for one-hot labels"
 FIRST_DIGITS = "your loss is right in its first digits only, as with an ε in its logarithm"
 
 
 def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     """The judgement on gradients with a loss."""
-    fitting, hard = _of_that_loss(batches, forwards.right(members)), False
+    fitting, hard, again = _of_that_loss(batches, forwards.right(members)), False, None
     if not fitting and not told:
         fitting = _of_that_loss(batches, forwards.right(forwards.rarer(members, batches)))
     if not fitting and not form.hard:
         again = ask_all(ask, form, members[0], hard=True)
         if again is not None and again.five.loss is not None:
             fitting = _of_that_loss(again, forwards.right(members))
+            fitting = fitting or _of_that_loss(again, forwards.right(forwards.rarer(members, again)))
             if fitting:
                 batches, hard = again, True
     if fitting and free(ask):
@@ -38,16 +45,21 @@ def with_loss(ask, batches, members, search, *, form, told) -> Judgement:
     if fitting:
         best = _by_networks(batches, members, fitting, search)
         plain = best.plain and not hard and batches.tolerance < HALF_THE_DIGITS["float32"]
-        return best._replace(notes=(*best.notes, *(("for one-hot labels",) if hard else ())), plain=plain)
+        return best._replace(notes=(*best.notes, *((ONE_HOT,) if hard else ())), plain=plain)
     near = forwards.fitting(forwards.right(members), batches)
-    return (
+    found = (
         (_by_single_losses(batches, near) if search else None)
-        or _almost(batches, near, search)
+        or _almost(ask, batches, near, search)
         or _by_penalty(batches, near, members, search)
         or (_by_bugs(batches, near, members) if search else None)
         or in_its_own_terms(ask, batches, members, told, search)
         or without_loss(ask, batches, members, search, told=told)
     )
+    if found.verdict == WRONG and again is not None and again.five.loss is not None:
+        own = in_its_own_terms(ask, again, members, told, False)
+        if own is not None and own.verdict == OWN_TERMS:
+            return own._replace(notes=(*own.notes, ONE_HOT))
+    return found
 
 
 def _by_networks(batches, members, fitting, search) -> Judgement:
@@ -151,14 +163,26 @@ def _with_loss_bugs(every, alone=False):
                 yield found._replace(rules=rules)
 
 
-def _almost(batches, near, search):
+def _almost(ask, batches, near, search):
     """The judgement where the loss is that of a network but for its last digits."""
-    for forward in near:
+    for forward in (*near, *_with_epsilon(near)):
         factor = loss_factor(batches, forward, tolerance=ALMOST)
         if factor is not None and not factor[1]:
-            judgement = known(batches, forward, *factor, search=search)
+            judgement = (
+                without_loss(ask, batches, [forward.network], search, told=True)
+                if free(ask)
+                else known(batches, forward, *factor, search=search)
+            )
             note = FIRST_DIGITS
             if judgement.verdict != WRONG:
                 note += "; its gradient is right"
             return judgement._replace(notes=(*judgement.notes, note))
     return None
+
+
+def _with_epsilon(every):
+    """The same with an ε in the logarithms of the loss, which may be more than its last digits."""
+    for forward, epsilon in itertools.product(every, EPSILONS):
+        if forward.network.loss.endswith("cross_entropy"):
+            terms: Change = {"terms": lambda right, p, epsilon=epsilon: terms_with(p, epsilon)}
+            yield forward._replace(loss_rules=changed(forward.rules, terms))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from backprop_ref.asking import ask
+from backprop_ref.conformance.submissions.outline import SHORTENED
 from backprop_ref.conformance.submissions.reading import Unreadable
 from backprop_ref.conformance.submissions.scripts.definitions import define
 from backprop_ref.conformance.submissions.scripts.epochs import one_epoch
@@ -29,7 +30,8 @@ from backprop_ref.import_path import importable
 
 TIME_LIMIT, MOST_SECONDS = 10.0, 86_400.0
 PATIENCE = 5.0
-"""Seconds that a file may take to be imported, before what trains in it is left out."""
+"""Processor seconds that a file may take to be imported, before what trains in it is left out; or four times as many
+by the clock."""
 FROM_THE_START, IN_ALL = 3, 12
 """How many calls without an answer end the calls: if there never was an answer, and if there were some."""
 
@@ -205,11 +207,13 @@ def _from_file(place, name):
         tree = ast.parse(path.read_bytes(), path.name)
         if changes_weights(tree, name) and hasattr(whole := _as_a_whole(path, name), name):
             return whole
+        if (loop := Loop.of(tree, name)) is not None:
+            return _defined(path, name, loop)
     module = _module(path)
     try:
-        with _limited(PATIENCE):
+        with _patient():
             tree = ast.parse(path.read_bytes(), path.name)
-            one_epoch(tree)
+            vars(module)[SHORTENED] = one_epoch(tree)
             exec(compile(tree, str(path), "exec"), vars(module))
     except (KeyboardInterrupt, SyntaxError, ImportError):
         raise
@@ -245,20 +249,20 @@ def _is_another(path):
     return False
 
 
-def _defined(path):
-    """The module of a file without the training at its top level, which is a function in it."""
+def _defined(path, name=TOP_LEVEL, loop=None):
+    """The module of a file without the training at its top level, or in a function, which is a function in it."""
     tree, module = ast.parse(path.read_bytes(), path.name), _module(path)
-    with _limited(PATIENCE):
+    with _patient():
         define(tree, vars(module), str(path))
-    if (loop := Loop.of(tree)) is not None:
-        vars(module)[TOP_LEVEL] = loop.function(vars(module), str(path))
+    if (loop := loop or Loop.of(tree)) is not None:
+        vars(module)[name] = loop.function(vars(module), str(path))
     return module
 
 
 def _as_a_whole(path, name=""):
     """A module with the script as a class in it: under the name of the function that trains, if one is to be called."""
     module = _module(path)
-    with _limited(PATIENCE):
+    with _patient():
         if (found := as_class(ast.parse(path.read_bytes(), path.name), str(path), name)) is not None:
             vars(module)[name or SCRIPT] = found
     return module
@@ -314,7 +318,15 @@ class _TimeUp(BaseException):
 
 
 @contextlib.contextmanager
-def _limited(seconds):
+def _patient():
+    """Ends what takes too long; a machine that is busy with something else has its time."""
+    with _limited(4.0 * PATIENCE), _limited(PATIENCE, busy=True):
+        yield
+
+
+@contextlib.contextmanager
+def _limited(seconds, busy=False):
+    """Ends the block after some seconds by the clock; or, if `busy`, of processor time."""
     if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return
@@ -322,13 +334,14 @@ def _limited(seconds):
     def stop(*_):
         raise _TimeUp
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    number, timer = (signal.SIGPROF, signal.ITIMER_PROF) if busy else (signal.SIGALRM, signal.ITIMER_REAL)
+    before = signal.signal(number, stop)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0.0)
+        signal.signal(number, before)
 
 
 @contextlib.contextmanager

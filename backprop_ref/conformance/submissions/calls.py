@@ -66,10 +66,23 @@ def recorded(function, arguments: list[Any], keywords: dict[str, Any], shapes: S
     return {"recorded": recording.found}
 
 
+class Named(dict):
+    """A dictionary whose entries are attributes too, as those of a tuple with names."""
+
+    def __getattr__(self, name):
+        if name not in self:
+            raise AttributeError(f"'dict' object has no attribute '{name}'")
+        return self[name]
+
+
 def _with_classes(arguments, keywords, shapes):
-    """The same, with `Labels` for indices of classes."""
+    """The same, with `Labels` for indices of classes, and `Named` for dictionaries."""
     classes = max(shapes.b[-1], default=0) if shapes.b else 0
-    return [labels(one, classes) for one in arguments], {k: labels(one, classes) for k, one in keywords.items()}
+
+    def made(one):
+        return Named(one) if type(one) is dict else labels(one, classes)
+
+    return list(map(made, arguments)), {name: made(one) for name, one in keywords.items()}
 
 
 def _reply(result, arguments, keywords, shapes):

@@ -148,7 +148,7 @@ class Form(NamedTuple):
     short: bool = False
     """Whether a list of biases holds those alone that there are; else None for the others."""
     vector: bool = False
-    """Whether W of one neuron is a vector, and b a number."""
+    """Whether W of the one output is a vector, and its b a number."""
 
     @property
     def ambiguous(self) -> bool:
@@ -167,10 +167,10 @@ class Form(NamedTuple):
         elif layout.biases == "none" and "biases" in self.roles:
             b = [np.zeros_like(v) for v in case.params.b]
         W = layout.give_weights(W)
-        if self.vector and case.network.sizes[1:] != (1,):
+        if self.vector and case.network.sizes[-1] != 1:
             raise NotJudged("its weights are a vector, which is for one output")
         if self.vector:
-            return [w.reshape(-1) for w in W], [v.reshape(()) for v in b]
+            return [*W[:-1], W[-1].reshape(-1)], [*b[:-1], *(v.reshape(()) for v in b[-1:])]
         if self.params == FLAT[0]:
             parts = [part for pair in itertools.zip_longest(W, b) for part in pair if part is not None]
             return [_vector(parts)], []
@@ -280,7 +280,7 @@ def forms(arguments: list[Argument] | None, case: Case, layout: Layout) -> Itera
         for roles, names in found:
             for params, folded, ones in _kinds(arguments, roles, layout, n):
                 yield Form(roles, names, params, label, folded, ones, biased=_biased(roles, n))
-                if "W0" in roles and case.network.sizes[1:] == (1,) and not folded:
+                if "W0" in roles and case.network.sizes[-1] == 1 and not folded:
                     yield Form(roles, names, params, label, vector=True)
 
 

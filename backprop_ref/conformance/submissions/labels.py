@@ -24,8 +24,10 @@ class Labels(np.ndarray):
 
     def __array_function__(self, function, types, arguments, keywords):
         """As of an array, but that np.unique gives all classes."""
-        if function is np.unique and arguments == (self,) and not keywords and self.dtype.kind == "i" and self.classes:
-            return np.arange(self.classes)
+        inverse = keywords == {"return_inverse": True}
+        whole = self.dtype.kind == "i" and self.classes and len(arguments) == 1 and arguments[0] is self
+        if function is np.unique and whole and (inverse or not keywords):
+            return (np.arange(self.classes), np.asarray(self)) if inverse else np.arange(self.classes)
         return super().__array_function__(function, types, arguments, keywords)
 
 

@@ -14,6 +14,7 @@ from backprop_ref.errors import is_library
 STEPS = (
     *("partial_fit", "train_step", "train_on_batch", "train_batch", "step", "update", "fit", "train"),
     *("learn", "gradient_descent", "optimize", "train_epoch", "train_network", "train_model", "fit_model"),
+    *("trainiere", "lerne", "entrainer", "apprendre", "entrenar", "训练", "训练一步"),
 )
 """Methods that train, the smallest steps first."""
 
@@ -25,6 +26,10 @@ MOST = 64
 
 SLICES = {"BINARY_SLICE": 2, "STORE_SLICE": 2}
 """Instructions that take so many ends of a slice, in versions of Python that have them."""
+SHORTENED = "__run_for_one_epoch__"
+"""Under this name a module keeps the names of functions of which the number of epochs was made 1."""
+BESIDE = ("adamw", "rmsprop", "adagrad")
+"""Optimizers of golden vectors that code claims by naming them: else ``if sgd: … else: …`` takes them for Adam."""
 GATHERED = ("weights", "biases", "params", "theta")
 """Roles of names that hold the weights or biases of several layers."""
 OF_A_LAYER = re.compile(r"(?:W|w|[Ww]eights?|[Tt]heta)_?(\d)")
@@ -74,6 +79,10 @@ class Outline(NamedTuple):
     """Data and weights of its module that a function reads by name, and the line in which it first does."""
     branches: bool = True
     """Whether its code, or code in files beside it, may do one thing or another."""
+    optimizers: tuple[str, ...] = ()
+    """Those among `BESIDE` that its code names."""
+    shortened: tuple[str, ...] = ()
+    """The functions in it of which the number of epochs that stands in the code was made 1."""
 
     @classmethod
     def of(cls, found: Any) -> "Outline":
@@ -94,6 +103,8 @@ class Outline(NamedTuple):
             batched=_batched(found),
             reads=_reads(found),
             branches=_branches(found),
+            optimizers=_optimizers(found),
+            shortened=_shortened(found),
         )
 
     def document(self) -> dict[str, Any]:
@@ -117,6 +128,8 @@ class Outline(NamedTuple):
             bool(document["batched"]),
             tuple((str(name), int(line)) for name, line in document["reads"]),
             bool(document["branches"]),
+            tuple(map(str, document["optimizers"])),
+            tuple(map(str, document["shortened"])),
         )
 
 
@@ -204,6 +217,17 @@ def _batched(found):
     names = {name for code in codes for name in code.co_names}
     keywords = {name for code in codes for part in code.co_consts if isinstance(part, tuple) for name in part}
     return bool({"mean", "average"} & names or {"axis", "keepdims"} & keywords) or any(map(_measures, codes))
+
+
+def _shortened(found) -> tuple[str, ...]:
+    functions = [part for part in parts_of(found) if inspect.isfunction(part)]
+    return tuple(one.__name__ for one in functions if one.__name__ in one.__globals__.get(SHORTENED, ()))
+
+
+def _optimizers(found) -> tuple[str, ...]:
+    codes = [part for part in parts_of(found) if inspect.iscode(part)]
+    named = " ".join(text for code in codes for text in (*code.co_consts, *code.co_names) if isinstance(text, str))
+    return tuple(name for name in BESIDE if name in named.lower())
 
 
 def _measures(code):

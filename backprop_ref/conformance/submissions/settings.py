@@ -13,7 +13,17 @@ def words(text: str) -> tuple[str, ...]:
 
 
 OUR_RATE = 2.0**-6  # a power of two: dividing by it rounds nothing
-RATES = ("learning_rate", "lr", "eta", "alpha", "step_size", "rate", "l_rate", "learn_rate")
+RATES = (
+    "learning_rate",
+    "lr",
+    "eta",
+    "alpha",
+    "step_size",
+    "rate",
+    "l_rate",
+    "learn_rate",
+    *words("lernrate taux pas tasa 学习率"),
+)
 INIT_RATE = "learning_rate_init"
 
 SIZES = words(
@@ -28,19 +38,22 @@ AFTER = words("nouts n_outs layer_outs out_sizes outs")
 ONE_HIDDEN = words(
     """
     hidden_size n_hidden hidden_dim num_hidden n_h hidden hidden_units nh hidden_n hidden_nodes num_hiddens
-    hidden_neurons hidden_layer_size n_hid hid h
+    hidden_neurons hidden_layer_size n_hid hid h verdeckt versteckt n_verdeckt n_caches caches n_ocultas ocultas 隐藏维
+    隐藏层大小
     """
 )
 INPUTS = words(
     """
     n_in n_inputs input_size input_dim num_inputs n_x inputs n_features input_nodes n_input num_input ni input_n
-    input_layer_size n_i in_dim in_features nin
+    input_layer_size n_i in_dim in_features nin eingaben n_eingaben n_entrees entrees n_entradas entradas
+    输入维 输入大小
     """
 )
 OUTPUTS = words(
     """
     n_out n_outputs output_size output_dim num_outputs n_y outputs n_classes no output_nodes n_output num_output
     output_n num_labels n_labels num_classes n_o out_dim out_features output_layer_size nout
+    ausgaben n_ausgaben n_sorties sorties n_salidas salidas 输出维 输出大小
     """
 )
 WIDTHS = (*INPUTS, *ONE_HIDDEN, *OUTPUTS)
@@ -48,7 +61,7 @@ WIDTHS = (*INPUTS, *ONE_HIDDEN, *OUTPUTS)
 ONCE = words(
     """
     epochs n_epochs max_iter n_iter num_epochs iterations num_iterations steps epoch n_iterations iters num_iters
-    n_iters max_epochs nb_epochs num_passes repeat
+    n_iters max_epochs nb_epochs num_passes repeat rounds n_rounds epochen runden epoques epocas 轮数 迭代次数
     """
 )
 DECAY = words(
@@ -91,11 +104,15 @@ INTERMEDIATE = words("cache caches zs memory a1 z1 a2 z2 al y_hat y_pred")
 _NAMES = {
     "network": "network net nn spec mlp",
     "x": """x xs input inputs datax feature features sample samples a0 in inp img image images xi example examples row
-    rows signal signals point points""",
+    rows signal signals point points
+    eingabe eingaben eingang entree entrees entrada entradas 输入 特征 样本""",
     "y": """y ys t ts target targets label labels ytrue truth expected desired d output outputs groundtruth yi classes
-    expectedoutput expectedoutputs targetoutput targetoutputs desiredoutput desiredoutputs trueoutput actualoutput""",
-    "weights": "weights weight w ws weightlist weightmatrices coefs kernels wlist weightss matrices wmat",
-    "biases": "biases bias b bs biaslist biasvectors intercept intercepts blist offset offsets",
+    expectedoutput expectedoutputs targetoutput targetoutputs desiredoutput desiredoutputs trueoutput actualoutput
+    ziel ziele soll zielwert zielwerte cible cibles objetivo etiquetas 标签 目标""",
+    "weights": """weights weight w ws weightlist weightmatrices coefs kernels wlist weightss
+    matrices wmat gewichte poids pesos 权重""",
+    "biases": """biases bias b bs biaslist biasvectors intercept intercepts blist
+    offset offsets schwellwerte schwellen biais sesgos 偏置""",
     "params": "params parameters param parameter p state variables model weightsandbiases layers",
     "theta": "theta thetas flat vec vector nnparams unrolled thetavec flatparams parametervector wvec",
     "pairs": "data traindata trainingdata minibatch batch pairs dataset trainset trainingset",
@@ -104,8 +121,8 @@ _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()
 _BESIDE = set(words("train training set batch data all the my mini list i in number of total"))
 """Parts of names that say nothing of what an argument is."""
 _LAYER = r"(?:_?(?:\d+|hidden|output|out|input|in|xh|hy|hh|ih|ho|io|h|o|i|y|x|l\d))+"
-_WEIGHT = re.compile(rf"^(?:w|weights?|theta|syn|wt|mat){_LAYER}$")
-_BIAS = re.compile(rf"^(?:b|bias|biases|beta){_LAYER}$")
+_WEIGHT = re.compile(rf"^(?:w|weights?|theta|syn|wt|mat|gewichte?|poids|pesos?|权重){_LAYER}$")
+_BIAS = re.compile(rf"^(?:b|bias|biases|beta|schwellen?|biais|sesgos?|偏置){_LAYER}$")
 _OF = r"^(?:(?:hidden|output|out|input|in|layer|first|second|third)_?\d*_?)+"
 _WEIGHT_OF, _BIAS_OF = re.compile(rf"{_OF}(?:w|weights?)$"), re.compile(rf"{_OF}(?:b|bias|biases)$")
 

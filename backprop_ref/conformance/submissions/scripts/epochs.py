@@ -9,18 +9,18 @@ COUNTS = {*ONCE, "iteration", "iter", "it"}
 """Names of what counts epochs, or says how many."""
 
 
-def one_epoch(tree: ast.Module) -> bool:
-    """Writes 1 for numbers of epochs in the bodies of functions, in place; whether there were any."""
+def one_epoch(tree: ast.Module) -> set[str]:
+    """Writes 1 for numbers of epochs in the bodies of functions, in place; the names of these functions."""
     found = [
-        part
+        (function.name, part)
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef)
         for node in ast.walk(function)
         if (part := _number(node)) is not None
     ]
-    for part in found:
+    for _, part in found:
         part.value = 1
-    return bool(found)
+    return {name for name, _ in found}
 
 
 def _number(node: Any) -> ast.Constant | None:

@@ -73,7 +73,8 @@ def _calling(body, function):
 
 def _flat(tree):
     """The statements at the top level, with those under ``if __name__ == …`` and of a ``main()`` that is called."""
-    mains = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef) and not node.args.args}
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    mains = {node.name: node for node in functions if len(node.args.args) == len(node.args.defaults)}
     for node in tree.body:
         inner = [node]
         if isinstance(node, ast.If) and "__name__" in _loaded(node.test):
@@ -81,7 +82,14 @@ def _flat(tree):
         for one in inner:
             called = one.value.func if isinstance(one, ast.Expr) and isinstance(one.value, ast.Call) else None
             main = mains.get(called.id) if isinstance(called, ast.Name) and called.id == "main" else None
-            yield from [part for part in main.body if not isinstance(part, ast.Return)] if main else [one]
+            yield from _body(main) if main else [one]
+
+
+def _body(function):
+    """The statements of a function, with its defaults before them."""
+    for name, value in zip(function.args.args, function.args.defaults, strict=True):
+        yield ast.copy_location(ast.Assign([ast.Name(name.arg, ast.Store())], value, lineno=value.lineno), value)
+    yield from (part for part in function.body if not isinstance(part, ast.Return))
 
 
 NO_TRAINING = ("split", "load", "data", "read", "get", "plot", "print")
@@ -185,7 +193,7 @@ def _run(statements, space, filename, replace, data=()):
             continue
         if data and isinstance(node, ast.Assign) and set(_stored(node)) <= set(data):
             continue
-        code = compile(ast.Module([node], []), filename, "exec")
+        code = compile(ast.fix_missing_locations(ast.Module([node], [])), filename, "exec")
         if isinstance(node, ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef):
             exec(code, space)
             continue

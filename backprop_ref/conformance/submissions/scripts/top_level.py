@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from backprop_ref.conformance.submissions.settings import role
+from backprop_ref.conformance.submissions.settings import BATCH, DECAY, role, setting
 
 TOP_LEVEL = "top_level"
 """The name that stands for the code of a file that trains outside of any function."""
@@ -21,7 +21,7 @@ class Loop(NamedTuple):
     body : list of statements
         What has to run before it, and the loop, once.
     given : list of str
-        The names of x, y, the weights and the rate, which are given.
+        The names of x, y, the weights, the rate, λ and the size of a batch, which are given.
     held : list of str
         Those of the weights.
     """
@@ -31,12 +31,21 @@ class Loop(NamedTuple):
     held: list[str]
 
     @classmethod
-    def of(cls, tree: ast.Module) -> "Loop | None":
-        """That of a file; None if there is none."""
-        for place, node in reversed(list(enumerate(tree.body))):
-            if isinstance(node, ast.For | ast.While) and (found := _loop(tree.body[:place], node)) is not None:
-                return found
-        return None
+    def of(cls, tree: ast.Module, name: str = "") -> "Loop | None":
+        """That of a file, or of a function in it that makes its first weights itself; None if there is none."""
+        if not name:
+            return _last(tree.body, [])
+        function = next((one for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == name), None)
+        if function is None or function.args.vararg or function.args.kwarg:
+            return None
+        arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        taken: dict[str, ast.expr] = {one.arg: ast.Constant(None) for one in arguments}
+        defaults = [*function.args.defaults, *(one for one in function.args.kw_defaults if one is not None)]
+        taken |= dict(zip(list(taken)[len(taken) - len(defaults) :], defaults, strict=True))
+        before = [ast.Assign([ast.Name(one, ast.Store())], value, lineno=1) for one, value in taken.items()]
+        if any(role(one) in HELD for one in taken) or any(isinstance(one, ast.Return) for one in _in_loops(function)):
+            return None
+        return _last(function.body, [*(one for one in tree.body if name not in _loaded(one)), *before])
 
     def function(self, space: dict[str, Any], filename: str):
         """What the loop does once, as a function that returns the weights; `space`: the module's names."""
@@ -55,11 +64,30 @@ class Loop(NamedTuple):
         return top_level
 
 
-def _loop(before, node):
-    values = {name: one.value for one in before if isinstance(one, ast.Assign) for name in _stored(one)}
+def _is_loop(node):
+    return isinstance(node, ast.For | ast.While)
+
+
+def _in_loops(function):
+    return (one for node in function.body if _is_loop(node) for one in ast.walk(node))
+
+
+def _last(body, around) -> Loop | None:
+    """The last loop of these statements that trains, with what is `around` them."""
+    for place, node in reversed(list(enumerate(body))):
+        if _is_loop(node) and (found := _loop(around, body[:place], node)) is not None:
+            return found
+    return None
+
+
+def _loop(around, before, node):
+    made = {name: one.value for one in before if isinstance(one, ast.Assign) for name in _stored(one)}
+    values = {name: one.value for one in around if isinstance(one, ast.Assign) for name in _stored(one)} | made
     changed = set(_stored(node))
-    stored = [name for name in values if name in changed and role(name) in HELD]
     loaded = _loaded(node)
+    stored = [name for name in made if name in changed & loaded and role(name) in HELD]
+    if {"W", "weights"} & set(map(role, stored)):
+        stored = [name for name in stored if role(name) != "params"]  # a dictionary in which they are handed out
     data = []
     for wanted in ("x", "y"):
         named = [name for name in values if role(name) == wanted]
@@ -67,9 +95,11 @@ def _loop(before, node):
         data += (inside or named)[:1]
     if not stored or len(data) < 2:
         return None
-    rate = [name for name, value in values.items() if role(name) == "rate" and isinstance(value, ast.Constant)][:1]
-    given = [*data, *stored, *rate]
-    return Loop([*_needed(before, loaded, given), _once(node)], given, stored)
+    constants = [name for name, value in values.items() if isinstance(value, ast.Constant) and name not in data]
+    rate = [name for name in constants if role(name) == "rate"][:1]
+    told = [name for name in constants if setting(name) in {*DECAY, *BATCH} and name in loaded]
+    given = [*data, *stored, *rate, *told]
+    return Loop([*_needed([*around, *before], loaded, given), _once(node)], given, stored)
 
 
 def _needed(before, loaded, given) -> list[ast.stmt]:

@@ -241,8 +241,8 @@ def _of_boxes(model, call, samples, slots) -> Step:
         outputs = [forward(**{name: row}) for row in x.tolist()]
         rows = [found if isinstance(found, list | tuple) else [found] for found in outputs]
         pairs = (pair for row, due in zip(rows, y.tolist(), strict=True) for pair in zip(row, due, strict=True))
-        first, *others = [(one - label) ** 2 for one, label in pairs]
-        total = sum(others, first)
+        first, *others = [one - label for one, label in pairs]
+        total = sum((one * one for one in others), first * first)
     total.backward()
     W, b = slots.weights, slots.biases
     found = slots.gradients(Shapes(slots.shapes_of(W), slots.shapes_of(b or [])), WEIGHT_GRADIENTS, BIAS_GRADIENTS)

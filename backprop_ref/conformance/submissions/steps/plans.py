@@ -10,14 +10,17 @@ BY_PAIRS = words("update_mini_batch update_minibatch train_mini_batch train_batc
 FORWARD = words(
     """
     forward feedforward feed_forward forward_propagation forward_pass forward_prop forwardprop forward_propagate
-    propagate feedForward predict __call__
+    propagate feedForward predict __call__ net fprop forwardprop forward_step
+    vorwaerts propagation propager avant adelante 前向 前向传播
     """
 )
 BACKWARD = words(
     """
     backward backprop back_propagation backward_propagation backpropagation back_prop backpropagate back_propagate
     backward_pass backprop_step backPropagate backProp gradients gradient compute_gradients compute_gradient
-    get_gradients grad grads loss_and_grad loss_and_gradients costFunctionPrime cost_function_prime loss_gradient
+    get_gradients grad grads bprop backward_step rueckwaerts retropropagation
+    retropropager atras 反向 反向传播 loss_and_grad loss_and_gradients costFunctionPrime cost_function_prime
+    loss_gradient
     """
 )
 UPDATE = words(
@@ -29,7 +32,7 @@ UPDATE = words(
 LOSS = words(
     """
     loss compute_loss cost compute_cost calculate_loss costFunction cost_function get_loss calc_loss loss_function
-    loss_fn objective
+    loss_fn objective total_cost total_loss
     """
 )
 QUESTIONS = words("score evaluate accuracy test check_gradients gradient_check plot compute_accuracy")
@@ -115,7 +118,7 @@ def _losses(methods, forwards):
     """The calls that give the loss; none where there is no method for it."""
     if forwards and (call := next(_calls(methods, LOSS, ("y", "output")), None)):
         return (forwards[0], call)
-    call = next(_calls(methods, LOSS, ("x", "y")), None)
+    call = next(_calls(methods, LOSS, ("x", "y"), ("pairs",)), None)
     return () if call is None else (call,)
 
 

@@ -41,13 +41,14 @@ def targets(path: str) -> list[Target]:
     known = {one.name: list(plans(_methods(one, classes), _takes_data(one))) for one in classes}
     whole = [name for name, some in known.items() if some and name not in used[name]]
     steps = [name for name, some in known.items() if some and not (whole and all(map(_of_a_layer, some)))]
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and not _hands_out(node)]
     back = sorted((one for one in functions if _goes_back(one)), key=lambda one: -_likely(one))
     parts = {one.name for one in back if one.name in _names([other for other in back if other is not one])}
     back.sort(key=lambda one: one.name in parts)  # what others call is a part of a pass
     train = [one.name for one in functions if one.name in STEPS or "train" in one.name or "fit" in one.name]
     data = [one.name for one in functions if {"x", "y"} <= set(map(role, _taken(one)))]
     loop = [TOP_LEVEL] if Loop.of(tree) is not None else []
+    loop += [one.name for one in functions if Loop.of(tree, one.name) is not None]
     script = [SCRIPT] if Plan.of(tree) is not None else []
     layers = [name for name, some in known.items() if some and all(map(_of_a_layer, some))]
     whole, steps = ([name for name in some if name not in layers] for some in (whole, steps))
@@ -56,6 +57,11 @@ def targets(path: str) -> list[Target]:
         raise InvalidInput(f"nothing in {path} looks like a backward pass; say which function or class: {path}:name")
     beside = len(classes) + len(functions) > 1 or bool(loop)
     return [Target(name, beside and name in layers) for name in dict.fromkeys(found)]
+
+
+def _hands_out(function):
+    """Whether a function yields, as what hands out batches does."""
+    return any(isinstance(one, ast.Yield | ast.YieldFrom) for one in ast.walk(function))
 
 
 def _of_a_layer(plan):
