@@ -228,6 +228,39 @@ def test_an_epsilon_in_a_loss_of_another_factor(epsilon, factor):
     assert (br.verify(meant).verdict in ACCEPTED) == (factor == 1.0)
 
 
+def sample_by_sample_as_differences(weights, biases, x, y):
+    """Without a loss, and of the sum over the outputs: rounding of the weights stands beside that factor."""
+    a = [x]
+    for W, b in zip(weights, biases, strict=True):
+        a.append(sigmoid(a[-1] @ W + b))
+    delta, dW, db = a[-1] - y, [None] * len(weights), [None] * len(weights)
+    for layer in reversed(range(len(weights))):
+        dW[layer] = (weights[layer] - (weights[layer] - 0.1 * np.outer(a[layer], delta))) / 0.1
+        db[layer] = (biases[layer] - (biases[layer] - 0.1 * delta)) / 0.1
+        delta = weights[layer] @ delta * a[layer] * (1 - a[layer])
+    return list(zip(dW, db, strict=True))
+
+
+def large_steps(weights, biases, x, y, lr=0.1):
+    """A rate of ours may move weights of a sum of large numbers by more than they are."""
+    z, a = [], [x]
+    for W, b in zip(weights, biases, strict=True):
+        z.append(W @ a[-1] + b[:, None])
+        a.append(np.maximum(z[-1], 0) if len(z) < len(weights) else z[-1])
+    loss, delta, W, b = np.sum((a[-1] - y) ** 2), 2 * (a[-1] - y), list(weights), list(biases)
+    for layer in reversed(range(len(weights))):
+        W[layer] = weights[layer] - lr * delta @ a[layer].T
+        b[layer] = biases[layer] - lr * delta.sum(axis=1)
+        delta = weights[layer].T @ delta * (z[layer - 1] > 0) if layer else None
+    return loss, W, b
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("function", [sample_by_sample_as_differences, large_steps])
+def test_what_a_step_does_to_numbers_hides_no_right_gradient(function):
+    assert br.verify(function).verdict == "CONVENTION"
+
+
 def _forms(function):
     submission = Function(function)
     asking.forms(submission)

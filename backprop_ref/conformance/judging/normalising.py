@@ -62,9 +62,16 @@ def _recognised(group):
     measured = [_loss_measured(one) for one in with_loss] or [_gradient_measured(one) for one in with_dW]
     factors = OF_LOSSES if with_loss else SIMPLE
     fit = fit_factor(measured, factors)
-    if with_loss and 2 * fit.hits <= fit.of:
-        fit = fit_factor([(*one[:4], ALMOST * abs(one[1])) for one in measured], factors)
+    if (with_loss and 2 * fit.hits <= fit.of) or not (with_loss or fit.all):  # lost digits hide no factor
+        fit = fit_factor([(*one[:4], _almost(one[1])) for one in measured], factors)
     return fit.factor if fit.all or (with_loss and 2 * fit.hits > fit.of) else Factor(), bool(with_loss)
+
+
+def _almost(value):
+    """What lost digits, or an ε in a logarithm, may make of a number, or of each array of a list."""
+    if isinstance(value, list):
+        return [_almost(array) for array in value]
+    return ALMOST * np.abs(np.asarray(value, dtype=float)).max(initial=0.0)
 
 
 def loss_fits(one) -> bool:

@@ -100,10 +100,12 @@ class Function:
         rates = [
             one for one in self.arguments or [] if role(one.name) == "rate" and (one.needed or one.name != "alpha")
         ]
+        self.takes_rate = bool(rates)
         if rates and self.learning_rate is None:
             self.learning_rate = OUR_RATE
         self.forms: dict[Layout, Form] = {}
         self.staying: dict[tuple[Form, Layout], bool] = {}
+        self.following: dict[tuple[Form, Layout], bool] = {}
         self.unfit: set[tuple[Form, int, bool, str, bool]] = set()
         self.failed: dict[tuple[Layout, tuple[int, ...], bool], Exception] = {}
         self.factors: dict[str, Factor] = {}
@@ -499,10 +501,29 @@ class Function:
         along = sum(float((now * then).sum()) for now, then in zip(values.dW, before, strict=True)) / (
             size * size or 1.0
         )
-        updated = bool(distance < NEAR * size) and abs(along - 1.0) < ALONG and self._stays(form, case, layout)
+        near = bool(distance < NEAR * size) and abs(along - 1.0) < ALONG
+        updated = (near or self._follows_its_rate(form, case, layout)) and self._stays(form, case, layout)
         self.gradients_seen += not updated
         self.gives_gradients = not self.in_place and self.gradients_seen >= ENOUGH
         return updated
+
+    def _follows_its_rate(self, form, case, layout) -> bool:
+        """Whether the first W moves half as far for half the rate, however far that is."""
+        if not self.takes_rate or self.learning_rate is None:
+            return False
+        key = form, layout
+        if key not in self.following:
+            before, moves = np.asarray(form.weights(case, layout)[0][0], dtype=float), []
+            try:
+                for rate in (self.learning_rate, self.learning_rate / 2):
+                    given, keywords = form.give(case, layout, _samples_of(layout), rate)
+                    result = _result(self._run(given, keywords, form.shapes(case, layout)), form.reading)
+                    moves.append(np.asarray(result.dW[0], dtype=float) - before)
+                largest = max(np.abs(before).max(), np.abs(moves[0]).max())
+                self.following[key] = bool(np.abs(moves[0] - 2 * moves[1]).max() <= 1e-5 * largest)
+            except (Refusal, Unreadable, NotJudged, AttributeError, TypeError, ValueError):
+                self.following[key] = False
+        return self.following[key]
 
     def _stays(self, form, case, layout) -> bool:
         """Whether the first W comes back as it was for inputs of 0, which give it no gradient: a penalty's is λ·W."""
