@@ -420,6 +420,9 @@ def _score(submission, network, layout, hard):
         alike = network.n_layers > 1 and is_outer(x[s], None, values.dW[0]) and np.any(values.dW[0])
         above = alike and distinct and outer_layers(x[s], values, second) >= network.n_layers - 1
         return (BEST - 0.5 if above else 1), "", biased
+    form = getattr(submission, "forms", {}).get(layout)
+    if form is not None and form.ones and values.db and second.db and all(map(np.array_equal, values.db, second.db)):
+        return 1, "", biased  # code without biases leaves those alone that we put into W
     suits = _suiting(x[s], values, second)
     if suits < 2 and distinct:  # no other layout has these shapes: it is db
         suits = max(suits, _suiting(x[s], values._replace(db=None), second._replace(db=None)))
