@@ -4,6 +4,9 @@ A program: ``python crashes.py STOPS SWEEP_STOPS FOLDER [SEED [SIGNAL]]`` prints
 there were, how many ended otherwise than they should, and what was lost. Runs are forked, as in `faults`; sweeps, and
 as many runs on several ranks, where MPI is installed, are processes of their own, with others beneath them.
 
+A launch that has not ended after `PATIENCE` seconds is wrong, and is ended; so is the one under way where this program
+is ended.
+
 ``python crashes.py 60 0 FOLDER 1 SIGKILL`` measures how many seconds of training SIGKILL takes.
 """
 
@@ -18,7 +21,7 @@ import struct
 import subprocess
 import sys
 import time
-from contextlib import redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,6 +49,8 @@ CONFIGURATIONS = {
 }
 RANKS = f"iris --backend numpy --numerics reproducible --shards 4 --dropout 0.1 --epochs 250 {SINKS} --trace-every 10"
 SWEEP = "--dataset xor --backend numpy --seeds 1-3 --learning-rates 0.1,0.5 --epochs 6000 --workers 2"
+PATIENCE = 120.0
+"""Seconds in which a launch has to end, on a machine that has much else to do."""
 
 
 class Watched:
@@ -92,6 +97,7 @@ def command(arguments, watched=None):
         if watched is not None:
             watched.install()
         os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         with redirect_stdout(io.StringIO()):
             return cli.run(arguments)
 
@@ -155,6 +161,26 @@ def beneath(place):
     return found
 
 
+@contextmanager
+def launched(program, place):
+    """A process in a session of its own; behind, neither it nor any that names the folder is left."""
+    process = subprocess.Popen(program, start_new_session=True, stdout=-3, stderr=-3)
+    try:
+        yield process
+    finally:
+        left = {process.pid, *session(process.pid)} if process.poll() is None else set()
+        for each in left | set(beneath(place)):
+            with suppress(ProcessLookupError):
+                os.kill(each, signal.SIGKILL)
+        process.wait()
+
+
+def ended(process):
+    """The status of a process; None if it has not ended in time."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(PATIENCE)
+
+
 def stopped_ranks(stops, folder, chance):
     """Stops runs on several ranks, the launcher or one of the ranks, and goes on with another number of them."""
     mpiexec = shutil.which("mpiexec", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
@@ -168,21 +194,24 @@ def stopped_ranks(stops, folder, chance):
         place = place or folder / f"ranks-{stop}" / "run"
         how = [*RANKS.split(), "--run-dir", place] if new else ["--resume", place]
         program = [mpiexec, "-n", str(chance.choice((2, 3, 4))), sys.executable, "-m", "backprop_ref", "train", *how]
-        process = subprocess.Popen(program, start_new_session=True, stdout=-3, stderr=-3)
-        started = time.monotonic()
-        if stop < stops and seconds is not None and chance.random() < 0.8:
-            time.sleep(chance.uniform(0.2, 0.9) * seconds)
-            number, ranks = chance.choice(SIGNALS), [each for each in beneath(place) if each != process.pid]
-            of_a_rank = number == signal.SIGKILL and ranks and chance.random() < 0.5
-            with suppress(ProcessLookupError):
-                os.kill(chance.choice(ranks) if of_a_rank else process.pid, number)
-            name = f"{number.name}{' of a rank' if of_a_rank else ''}"
-            found["stops"][name] = found["stops"].get(name, 0) + 1
-            time.sleep(5.0)
-            found["left"] += len(beneath(place))
-            process.wait()
+        started, status, number = time.monotonic(), 0, None
+        with launched(program, place) as process:
+            if stop < stops and seconds is not None and chance.random() < 0.8:
+                time.sleep(chance.uniform(0.1, 0.9) * seconds)
+                number, ranks = chance.choice(SIGNALS), [each for each in beneath(place) if each != process.pid]
+                of_a_rank = number == signal.SIGKILL and ranks and chance.random() < 0.5
+                with suppress(ProcessLookupError):
+                    os.kill(chance.choice(ranks) if of_a_rank else process.pid, number)
+                name = f"{number.name}{' of a rank' if of_a_rank else ''}"
+                found["stops"][name] = found["stops"].get(name, 0) + 1
+                time.sleep(5.0)
+                found["left"] += len(beneath(place))
+            status = ended(process)
+        if status is None:
+            found["wrong"].append(f"{place}: {number and number.name} did not end")
+        if number is not None:
             place = place if (place / CHECKPOINT).exists() else None
-        elif process.wait() or json.loads(digest(place)) != wanted or list(place.rglob(".*")):
+        elif status or json.loads(digest(place)) != wanted or list(place.rglob(".*")):
             found["wrong"].append(str(place))
         else:
             place, seconds = None, seconds or time.monotonic() - started
@@ -206,13 +235,14 @@ def stopped_sweeps(stops, folder, chance):
         number = chance.choice(SIGNALS)
         how = ["--resume", place] if place else [*SWEEP.split(), "--out", folder / f"{time.monotonic_ns()}"]
         place = place or Path(how[-1])
-        process = subprocess.Popen([*program, *how], start_new_session=True, stdout=-3, stderr=-3)
-        time.sleep(chance.uniform(0.1, 0.9) * seconds)
-        process.send_signal(number)
-        found["stops"][number.name] = found["stops"].get(number.name, 0) + 1
-        time.sleep(5.0)
-        found["left"] += len(session(process.pid)) * (number != signal.SIGINT)
-        process.wait()
+        with launched([*program, *how], place) as process:
+            time.sleep(chance.uniform(0.1, 0.9) * seconds)
+            process.send_signal(number)
+            found["stops"][number.name] = found["stops"].get(number.name, 0) + 1
+            time.sleep(5.0)
+            found["left"] += len(session(process.pid)) * (number != signal.SIGINT)
+            if ended(process) is None:
+                found["wrong"].append(f"{place}: {number.name} did not end")
         place = place if (place / "sweep.json").exists() else None
         if place and chance.random() < 0.3:
             subprocess.run([*program, "--resume", place], check=True, capture_output=True)
@@ -225,6 +255,7 @@ def stopped_sweeps(stops, folder, chance):
 def main(stops, sweep_stops, folder, seed="1", *signals):
     """The campaign."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     folder, chance = Path(folder), random.Random(int(seed))
     found = {
         "runs": stopped_runs(int(stops), folder, chance, [signal.Signals[name] for name in signals] or SIGNALS),

@@ -20,6 +20,7 @@ import backprop_ref as br
 from backprop_ref.errors import InvalidInput
 from backprop_ref.ranks import launched
 from backprop_ref.ranks.ranks import PIECE, Ranks
+from backprop_ref.starting import SIZES
 from backprop_ref.training import fit
 from backprop_ref.training.ctrl_c import CtrlC, Interrupted
 from backprop_ref.training.held_out import HeldOut
@@ -244,7 +245,7 @@ def test_what_does_not_fit_is_refused_on_every_rank():
 
 
 def test_a_launch_without_mpi_is_said_in_a_line(monkeypatch):
-    for name in launched.SIZES:
+    for name in SIZES:
         monkeypatch.delenv(name, raising=False)
     assert launched.world() is None and "mpi4py" not in sys.modules
     monkeypatch.setenv("PMI_SIZE", "2")
@@ -262,7 +263,7 @@ def mpiexec():
     return found or pytest.skip("no mpiexec")
 
 
-def launch(size, *arguments, cwd, sent=None, number=signal.SIGINT):
+def launch(size, *arguments, cwd, sent=None, number=signal.SIGINT, seconds=100):
     """Runs Python in so many processes; status and both outputs. `sent`, a line after which Ctrl-C is pressed, or
     another signal is sent to the launcher."""
     command = [mpiexec(), "-n", str(size), sys.executable, *map(str, arguments)]
@@ -279,7 +280,7 @@ def launch(size, *arguments, cwd, sent=None, number=signal.SIGINT):
             text += line
         if sent is not None:
             process.send_signal(number)
-        text += process.communicate(timeout=100)[0]
+        text += process.communicate(timeout=seconds)[0]
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)
         raise
@@ -365,6 +366,56 @@ def test_a_mistake_that_one_process_makes_ends_the_others(wrong, tmp_path):
 
 
 @pytest.mark.more
+def test_output_that_nobody_reads_any_more_ends_all(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "".join(f"{i % 7},{i % 5},{'xyz'[i % 3]}\n" for i in range(99)))
+    (tmp_path / "piped.py").write_text(
+        "import os, sys\nread, write = os.pipe()\nos.dup2(write, 1)\nos.close(read)\nos.close(write)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'backprop_ref', *sys.argv[1:]])\n"
+    )
+    asked = ("train", "t.csv", "--shards", 2, "--backend", "numpy", "--run-dir", "run")
+    status, text = launch(2, "piped.py", *asked, cwd=tmp_path, seconds=20)
+    assert status == 2 and text.startswith("error: rank 0 of 2 ended, and so all do: standard output: nobody reads")
+    assert not (tmp_path / "run").exists()
+
+
+PRESSED = """
+import importlib.abc, os, signal, subprocess, sys, time
+import backprop_ref
+
+moment, pressed = sys.argv.pop(1), int(os.environ["PMI_RANK"]) == int(sys.argv.pop(1))
+
+class OfMPI(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "mpi4py.MPI" and pressed:
+            subprocess.Popen(["sh", "-c", f"sleep 0.7; kill -INT {os.getpid()}"])
+        elif name == "mpi4py.MPI":
+            time.sleep(2.0)
+
+if moment == "before":
+    if pressed:
+        os.kill(os.getpid(), signal.SIGINT)
+else:
+    sys.meta_path.insert(0, OfMPI())
+from backprop_ref.cli import main
+main()
+"""
+"""The command line, with Ctrl-C on one rank before it starts MPI, or while it does."""
+
+
+@pytest.mark.more
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("moment", ["before", "while"])
+def test_ctrl_c_before_mpi_has_started_on_all_processes_ends_them_all(moment, rank, tmp_path):
+    (tmp_path / "backprop-ref.py").write_text(PRESSED)
+    asked = ("train", "iris", "--shards", 2, "--backend", "numpy", "--run-dir", tmp_path / "run")
+    status, text = launch(2, "backprop-ref.py", moment, rank, *asked, cwd=tmp_path, seconds=20)
+    assert status == 130 and text.startswith(f"error: rank {rank} of 2 ended, and so all do: interrupted\n")
+    assert text.count("interrupted") == 1 and "Traceback" not in text
+    assert not (tmp_path / "run").exists()
+    check_gone(tmp_path / "run")
+
+
+@pytest.mark.more
 def test_ctrl_c_stops_all_processes_after_the_same_epoch(tmp_path):
     status, text = launch(2, SCRIPT, "long", "run", cwd=tmp_path, sent="trains\n")
     assert status == 0, text
@@ -382,6 +433,14 @@ def running(folder):
     return found
 
 
+def check_gone(folder):
+    """Within five seconds there is none of them."""
+    until = time.monotonic() + 5.0
+    while running(folder):
+        assert time.monotonic() < until, running(folder)
+        time.sleep(0.05)
+
+
 @pytest.mark.more
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_launch_that_is_ended_leaves_no_process_and_goes_on_to_the_same_bits(tmp_path, number):
@@ -390,10 +449,7 @@ def test_a_launch_that_is_ended_leaves_no_process_and_goes_on_to_the_same_bits(t
     folder = tmp_path / "stopped"
     status, text = launch(2, SCRIPT, "slow", folder, cwd=tmp_path, sent="trains\n", number=number)
     assert status != 0 and "reached the end" not in text
-    until = time.monotonic() + 5.0
-    while running(folder):
-        assert time.monotonic() < until, running(folder)
-        time.sleep(0.05)
+    check_gone(folder)
     state = br.load_state(folder)
     assert state.stopped == ("interrupted" if number == signal.SIGTERM else None)
     status, text = launch(3, SCRIPT, "resume", folder, cwd=tmp_path)

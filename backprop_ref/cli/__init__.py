@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 
 from backprop_ref.errors import BackpropRefError, CommandInterrupted, OtherBits, TrainingDiverged, blame
-from backprop_ref.starting import INTERRUPTED, as_usual, end_at_once
+from backprop_ref.starting import INTERRUPTED, end_at_once
 from backprop_ref.text import printable
 
 COMPLETION = "_BACKPROP_REF_COMPLETE"
@@ -57,7 +57,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning
             given = as_now(sys.argv[1:] if arguments is None else arguments)
             asked = command(given[0] if given else None)
-            as_usual()
             status = asked(args=given, prog_name="backprop-ref", standalone_mode=False)
             sys.stdout.flush()
         return status if isinstance(status, int) else 0

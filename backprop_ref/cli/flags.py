@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from backprop_ref.errors import CommandInterrupted
 from backprop_ref.experiments.schema import flags as schema_flags
+from backprop_ref.starting import as_usual
 
 BASIC = {
     "--data-path": "A table; for train a folder, too.",
@@ -52,6 +53,7 @@ class Command(_Plain, TyperCommand):
 
     def invoke(self, ctx):
         try:
+            as_usual()  # not before: typer would make of Ctrl-C a status without a word
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise CommandInterrupted from None

@@ -74,7 +74,13 @@ def train(dataset, config_file, flags):
         return 0
     warn_of_csv([config])
     with ended_in_words(lambda: f"interrupted; {_how_to_go_on(config.run.dir)}"):
-        results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
+        try:
+            results = run(config, announce=lambda note: show.say(note, err=config.run.json_), may_grow=False, comm=comm)
+        except BrokenPipeError:  # which one process ends by in silence, and several would wait for rank 0
+            if comm is None:
+                raise
+            said = "standard output: nobody reads it any more; have it read, or leave out the pipe"
+            raise InvalidInput(said) from None
     if config.run.json_:
         show.as_json(results)
     else:

@@ -249,7 +249,10 @@ def _ready(config, comm=None, progress=None):
     chosen.name, chosen.numerics = chosen.name or settings.resolve("backend"), backend.numerics
     for key in ("dtype", "device", "threads"):
         setattr(chosen, key, settings.resolve(key, getattr(chosen, key)))
-    return experiment, backend, first_params(experiment, chosen.dtype)
+    params = first_params(experiment, chosen.dtype)
+    if comm is not None:
+        comm.Barrier()  # every rank has read what it needs, before rank 0 writes and another may find it changed
+    return experiment, backend, params
 
 
 def run(

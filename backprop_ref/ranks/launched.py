@@ -1,16 +1,13 @@
 """Whether this process was started by mpiexec or the like, beside others."""
 
-import os
 import sys
+import threading
 import time
 from typing import Any
 
 from backprop_ref.errors import InvalidInput
 from backprop_ref.ranks.ranks import LATER_SECONDS, end_all, end_all_saying
-
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Where launchers say how many processes there are: MPICH's and Intel's, Open MPI's, MVAPICH's; srun says PMI_SIZE, or
-with PMIx only a rank."""
+from backprop_ref.starting import as_usual, end_at_once, is_one_of_several
 
 ALIKE_SECONDS, TAG = 2.0, 1
 """How long a process that made a mistake waits for the others to make it, too; the tag of what it tells them."""
@@ -18,17 +15,34 @@ ALIKE_SECONDS, TAG = 2.0, 1
 
 def world() -> Any:
     """Every process of this launch, as an mpi4py communicator; None where this is the only one. MPI is imported, and
-    started, only for several."""
-    if not any(os.environ.get(name, "1") not in {"", "1"} for name in SIZES) and "PMIX_RANK" not in os.environ:
+    started, only for several.
+
+    Ctrl-C acts behind that: an import that it stops leaves an MPI that was started and is out of reach, by which nobody
+    could end the others any more.
+    """
+    if not is_one_of_several():
         return None
     try:
-        from mpi4py import MPI
+        MPI = _started()
     except (ImportError, RuntimeError) as error:
         raise InvalidInput(
             f"started as one of several processes, but without MPI for Python ({error}): pip install "
             "'backprop-ref[mpi]', or leave out mpiexec"
         ) from None
     return MPI.COMM_WORLD if MPI.COMM_WORLD.size > 1 else None
+
+
+def _started() -> Any:
+    """The module of MPI, which starts it."""
+    main = threading.current_thread() is threading.main_thread()
+    if main:
+        end_at_once()
+    try:
+        from mpi4py import MPI
+    finally:
+        if main:
+            as_usual()
+    return MPI
 
 
 def is_said_by_rank_0(what: str, status: int) -> bool:
@@ -38,8 +52,11 @@ def is_said_by_rank_0(what: str, status: int) -> bool:
         comm = world()
     except InvalidInput:
         return False
+    except KeyboardInterrupt:
+        comm = world()
     if comm is None:
         return False
+    end_at_once()
     others = [rank for rank in range(comm.size) if rank != comm.rank]
     for other in others:
         comm.isend(what, other, TAG)

@@ -25,6 +25,8 @@ PIECE = 2**16
 """Entries of a running sum that are handed on at a time."""
 LATER_SECONDS = 0.5
 """How much later than rank 0 the others speak: of a mistake that all make alike, one speaks."""
+PASSED_ON_SECONDS = 0.1
+"""For a launcher to pass on what a rank says before that ends all: MPICH's reads nothing any more then."""
 
 T = TypeVar("T")
 
@@ -237,5 +239,6 @@ def end_all_saying(comm: Any, what: str, status: int) -> NoReturn:
     message = " ".join(f"error: rank {comm.rank} of {comm.size} ended, and so all do: {what}".split())
     print(message, file=sys.stderr, flush=True)
     sys.stdout.flush()
+    time.sleep(PASSED_ON_SECONDS)
     comm.Abort(status)
     os._exit(status)  # MPICH's Abort comes back before its launcher ends this process, which may say no more
