@@ -1,5 +1,6 @@
 """The pytest kit for backends, run as its users run it: from an empty folder."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,7 @@ def run(folder, *arguments):
     done = subprocess.run(
         [*kit, "--pyargs", "backprop_ref.conformance", *arguments],
         cwd=folder,
+        env={name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"},  # what it prints is read
         capture_output=True,
         text=True,
         check=False,
