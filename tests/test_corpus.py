@@ -192,6 +192,12 @@ def test_a_db_that_is_no_array_in_one_layer_is_compared():
     assert br.verify(truth.load(program.source, program.name)).verdict == "WRONG"
 
 
+@pytest.mark.more
+def test_a_linear_network_is_judged_where_no_other_loss_goes_with_its_output():
+    program = functions.triple(169)
+    assert br.verify(truth.load(program.source, program.name)).verdict == "WRONG"
+
+
 MENDED = (
     (functions.unknown, 47038),  # a short step hides that weights were updated already
     *((functions.every_pair, seed) for seed in (17, 41, 72, 94, 99, 122, 128, 151, 165, 194, 227, 229, 389, 411)),

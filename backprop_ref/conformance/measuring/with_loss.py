@@ -74,7 +74,7 @@ def _by_networks(batches, members, fitting, search) -> Judgement:
         output = fitting[0][0].network.activations[-1]
         others = [one for one in members if one.activations[-1] == output and (output, one.loss) not in fit]
         every = forwards.right([one for one in others if one.activations == fitting[0][0].network.activations])
-        every += forwards.with_missing_activations(others) if linear else []
+        every += forwards.with_missing_activations(others) if linear and others else []
         found = _of_that_loss(batches, _with_loss_bugs(every))
         best = _least([partial(known, batches, *one) for one in found[: 12 if linear else 6]], best)
     return best
