@@ -188,11 +188,11 @@ def test_odd_sizes(sizes, kind, dtype):
         check_steps(kind, network, br.SGD(0.05), dtype, batch_size, rows=8)
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("threads", "dtype"), [(1, "float64"), (2, "float32"), seldom(1, "float32"), seldom(2, "float64")]
 )
 @pytest.mark.parametrize("optimizer", [br.SGD(0.1), br.SGD(0.1, momentum=0.9)], ids=repr)
+@pytest.mark.more
 def test_layers_wide_enough_for_panels_and_threads(optimizer, threads, dtype):
     network, batch_size = Network([70, 131, 157, 11], ["relu", "tanh", "softmax"], "ce"), 120
     assert 131 * 157 * batch_size > products.shared_from(ordered=False)

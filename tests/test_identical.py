@@ -177,8 +177,8 @@ def cases(draw):
     return network, params, x * params.dtype.type(2.0 ** draw(scale)), y, da, draw(st.integers(1, 11))
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.more
 def test_any_network_has_the_same_bits(name):
     @settings(max_examples={"numba": 150, "numba_shared": 10}.get(name, 30), deadline=None, database=None)
     @given(cases())

@@ -117,6 +117,7 @@ class Regression:
 """
 
 
+@pytest.mark.more
 def test_weights_that_are_made_in_fit_are_ours():
     assert said(IN_FIT, "Regression") == ("RIGHT", [])
     assert said(IN_FIT.replace("np.sum(p - y) / len(X)", "np.sum(p - y)"), "Regression") == ("WRONG", ["bias-sum"])

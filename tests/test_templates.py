@@ -203,8 +203,8 @@ def verified(file, capsys, folder):
     return status, json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.few(1)
 @pytest.mark.parametrize("language", TEMPLATES)
+@pytest.mark.more
 def test_a_template_is_judged_right_once_it_is_filled_in(language, tmp_path, monkeypatch, capsys):
     tool = NEEDS.get(language)
     if tool and shutil.which(tool) is None:

@@ -193,6 +193,7 @@ def test_sizes_as_constants(network, optimizer, dtype, batch_size, shards, metri
     check(*(network, optimizer, dtype, batch_size, shards, metric), orders=orders_of(20, 13), rates=rates, how=ways)
 
 
+@pytest.mark.more
 def test_what_is_compiled_for_constants_is_what_runs():
     """When it is made, once; else the first run would compile it again."""
     network = Network([1, 1], ["linear"], "mse")

@@ -157,6 +157,7 @@ def test_code_for_one_depth_without_a_loss_is_found_out_too(as_json):
     assert "no loss is returned, so none is judged" in report["notes"]
 
 
+@pytest.mark.more
 def test_a_right_one(as_json):
     status, report = as_json("theirs.py:sound")
     assert (status, report["exit"], report["verdict"]) == (0, 0, "RIGHT")

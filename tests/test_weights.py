@@ -264,7 +264,7 @@ def test_bounds_hold(network, dtype):
 @pytest.mark.parametrize(
     ("specialize", "numerics", "dtype", "shards"),
     [
-        ("always", "reproducible", "float64", 2),
+        more("always", "reproducible", "float64", 2),
         ("never", "reproducible", "float32", 1),
         more("never", "fast", "float64", 1),
         more("rows", "fast", "float64", 2),
