@@ -507,20 +507,24 @@ class Function:
         self.gives_gradients = not self.in_place and self.gradients_seen >= ENOUGH
         return updated
 
+    def _first_of(self, form, case, layout, rate):
+        """What it returns in the place of the first W."""
+        given, keywords = form.give(case, layout, _samples_of(layout), rate)
+        result = _result(self._run(given, keywords, form.shapes(case, layout)), form.reading)
+        return np.asarray(result.dW[0], dtype=float)
+
     def _follows_its_rate(self, form, case, layout) -> bool:
         """Whether the first W moves half as far for half the rate, however far that is."""
         if not self.takes_rate or self.learning_rate is None:
             return False
         key = form, layout
         if key not in self.following:
-            before, moves = np.asarray(form.weights(case, layout)[0][0], dtype=float), []
+            before = np.asarray(form.weights(case, layout)[0][0], dtype=float)
+            rates = self.learning_rate, self.learning_rate / 2
             try:
-                for rate in (self.learning_rate, self.learning_rate / 2):
-                    given, keywords = form.give(case, layout, _samples_of(layout), rate)
-                    result = _result(self._run(given, keywords, form.shapes(case, layout)), form.reading)
-                    moves.append(np.asarray(result.dW[0], dtype=float) - before)
-                largest = max(np.abs(before).max(), np.abs(moves[0]).max())
-                self.following[key] = bool(np.abs(moves[0] - 2 * moves[1]).max() <= 1e-5 * largest)
+                whole, half = (self._first_of(form, case, layout, rate) - before for rate in rates)
+                largest = max(np.abs(before).max(), np.abs(whole).max())
+                self.following[key] = bool(np.abs(whole - 2 * half).max() <= 1e-5 * largest)
             except (Refusal, Unreadable, NotJudged, AttributeError, TypeError, ValueError):
                 self.following[key] = False
         return self.following[key]
@@ -529,11 +533,9 @@ class Function:
         """Whether the first W comes back as it was for inputs of 0, which give it no gradient: a penalty's is λ·W."""
         if (form, layout) not in self.staying:
             zero = replace(case, x=0.0 * case.x)
-            given, keywords = form.give(zero, layout, _samples_of(layout), self.learning_rate)
             before = np.asarray(form.weights(zero, layout)[0][0], dtype=float)
             try:
-                result = _result(self._run(given, keywords, form.shapes(zero, layout)), form.reading)
-                now = np.asarray(result.dW[0], dtype=float)
+                now = self._first_of(form, zero, layout, self.learning_rate)
                 c = float((now * before).sum() / (before * before).sum())
                 alone = np.abs(now - c * before).max() <= 1e-5 * np.abs(before).max()
             except (Refusal, Unreadable, NotJudged, AttributeError, TypeError, ValueError):

@@ -10,7 +10,7 @@ BY_PAIRS = words("update_mini_batch update_minibatch train_mini_batch train_batc
 FORWARD = words(
     """
     forward feedforward feed_forward forward_propagation forward_pass forward_prop forwardprop forward_propagate
-    propagate feedForward predict __call__ net fprop forwardprop forward_step
+    propagate feedForward predict __call__ net fprop forward_step
     vorwaerts propagation propager avant adelante 前向 前向传播
     """
 )
